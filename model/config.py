@@ -1,0 +1,262 @@
+"""The validated configuration that a training run reads and a bundle carries.
+
+One document describes everything: which modalities come in, which tasks go out, the network between them and how
+it is trained. Nothing else in the project knows how many modalities or tasks there are.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+TaskKind = Literal["multiclass", "multilabel", "binary", "regression", "ordinal"]
+
+# Part names of a multipart request that are options, so no modality may take one.
+RESERVED_NAMES = frozenset({"tasks", "top_k", "coverage", "explain", "model"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names each field and what it allows."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConvEncoder(_Model):
+    """A residual convolutional network, trained from scratch."""
+
+    kind: Literal["conv"] = "conv"
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    depths: tuple[int, ...] = (1, 2, 2, 2)
+    stem_stride: Literal[1, 2, 4] = 2
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> ConvEncoder:
+        if not self.widths or len(self.widths) != len(self.depths):
+            raise ValueError("widths and depths need one entry a stage each, and at least one stage")
+        if min(self.widths) < 1 or min(self.depths) < 1:
+            raise ValueError("widths and depths must be 1 or more")
+        return self
+
+
+class BertEncoder(_Model):
+    """A BERT-style transformer of the `transformers` library, trained from scratch."""
+
+    kind: Literal["bert"] = "bert"
+    width: int = Field(default=128, ge=8)
+    layers: int = Field(default=2, ge=1, le=48)
+    heads: int = Field(default=4, ge=1)
+    feedforward: int = Field(default=512, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> BertEncoder:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+class ImageModality(_Model):
+    """A picture: where its file is, the size that it is brought to, the encoder that reads it."""
+
+    kind: Literal["image"]
+    path: str = Field(default="images/{id}.jpg", description="file name below the data folder; {column} is filled in")
+    height: int = Field(default=80, ge=8, le=1024)
+    width: int = Field(default=60, ge=8, le=1024)
+    fit: Literal["pad", "stretch", "crop"] = "pad"
+    background: tuple[int, int, int] = (255, 255, 255)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    encoder: ConvEncoder = ConvEncoder()
+    flip: bool = Field(default=True, description="mirror at random in training")
+
+
+class TextModality(_Model):
+    """A text: the columns that it is joined from, its tokenizer's size, the encoder that reads it."""
+
+    kind: Literal["text"]
+    columns: tuple[str, ...] = Field(min_length=1)
+    lowercase: bool = True
+    vocab_size: int = Field(default=8000, ge=64, le=250_000)
+    max_tokens: int = Field(default=48, ge=4, le=4096)
+    encoder: BertEncoder = BertEncoder()
+    word_dropout: float = Field(default=0.5, ge=0, le=1, description="share of training texts that lose words")
+    label_word_dropout: float = Field(
+        default=0.25, ge=0, le=1, description="share of training texts that lose every word that names a label"
+    )
+    label_words: tuple[str, ...] = Field(
+        default=(), description="words that name a label besides those of the labels themselves, such as synonyms"
+    )
+
+
+Modality = Annotated[ImageModality | TextModality, Field(discriminator="kind")]
+
+
+class Task(_Model):
+    """One question that the network answers. `labels` is empty in a training config and filled in a bundle."""
+
+    kind: TaskKind
+    column: str | None = Field(default=None, description="the label's column; the task's own name by default")
+    labels: tuple[str, ...] = Field(default=(), description="class names in the order of the head's outputs")
+    map: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="multilabel: the labels that each value of the column stands for"
+    )
+    separator: str | None = Field(default=None, description="multilabel: what separates labels in the column")
+    weight: float = Field(default=1.0, gt=0)
+    scale: tuple[float, float] | None = Field(
+        default=None, description="regression: mean and standard deviation of the training values"
+    )
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Task:
+        if self.kind != "multilabel" and (self.map is not None or self.separator is not None):
+            raise ValueError(f"map and separator belong to kind multilabel, not {self.kind}")
+        if self.kind == "multilabel" and self.map is None and self.separator is None:
+            raise ValueError("a multilabel task needs map or separator")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must differ from one another")
+        return self
+
+
+class NetworkConfig(_Model):
+    """Sizes of everything between the encoders and the answers."""
+
+    width: int = Field(default=192, ge=8, description="d, the common width")
+    heads: int = Field(default=4, ge=1)
+    shared_blocks: int = Field(default=1, ge=0, le=12, description="cross-modal blocks")
+    fusion: Literal["alpha", "concat", "gated", "cross_attention"] = "alpha"
+    trunk_layers: int = Field(default=2, ge=0, le=16)
+    task_width: int = Field(default=128, ge=4, description="width of t_k")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> NetworkConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+class RelationConfig(_Model):
+    """Task relation T: absent, given as pairs of tasks, or estimated from the data."""
+
+    kind: Literal["none", "given", "label_affinity", "gradient_affinity"] = "none"
+    pairs: tuple[tuple[str, str], ...] = Field(default=(), description="given: (k, j) lets task k read from task j")
+    threshold: float = Field(default=0.3, description="affinity from which two tasks are related")
+    penalty: float = Field(default=1e-4, ge=0, description="λ of λ Σ T_ij ‖U_i − U_j‖²")
+
+
+class TrainingConfig(_Model):
+    """How the network is trained."""
+
+    epochs: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
+    label_smoothing: float = Field(default=0.05, ge=0, lt=0.5)
+    modality_dropout: float = Field(default=0.5, ge=0, le=1, description="share of samples that lose modalities")
+    auxiliary_weight: float = Field(default=0.3, ge=0, description="weight of the single-modality heads' loss")
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    patience: int = Field(default=6, ge=1, description="epochs without a better validation score before stopping")
+    small_image_epochs: float = Field(
+        default=0.0, ge=0, le=1, description="share of epochs, from the start, at three quarters of the image size"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+
+
+class DataConfig(_Model):
+    """The table and the columns that are neither input nor label."""
+
+    table: str = "styles.csv"
+    id: str = "id"
+    split: str = Field(default="split", description="column with train, val, test; split by group where it is absent")
+    val_share: float = Field(default=0.1, gt=0, lt=0.5)
+    test_share: float = Field(default=0.1, ge=0, lt=0.5)
+
+
+class Config(_Model):
+    """Everything that a training run needs besides the data, and a bundle besides the weights."""
+
+    name: str
+    version: str = "1"
+    data: DataConfig = DataConfig()
+    modalities: dict[str, Modality] = Field(min_length=1)
+    tasks: dict[str, Task] = Field(min_length=1)
+    network: NetworkConfig = NetworkConfig()
+    relation: RelationConfig = RelationConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("use letters, digits, '.', '_' and '-', at most 64, a letter or digit first")
+        return value
+
+    @field_validator("modalities", "tasks", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for name in value:
+                if not isinstance(name, str) or not name.strip() or "," in name:
+                    raise ValueError(f"{name!r}: a name is a non-empty string without commas")
+                if name in RESERVED_NAMES:
+                    raise ValueError(f"{name!r} is an option of a request; choose another name")
+        return value
+
+    @model_validator(mode="after")
+    def _pairs_exist(self) -> Config:
+        known = ", ".join(self.tasks)
+        for pair in self.relation.pairs:
+            for task in pair:
+                if task not in self.tasks:
+                    raise ValueError(f"relation.pairs: no task {task!r}; the tasks are {known}")
+        if self.relation.kind == "given" and not self.relation.pairs:
+            raise ValueError("relation.pairs: kind given needs at least one pair of tasks")
+        return self
+
+
+def parse_config(document: Any, source: str = "config") -> Config:
+    """Validate a parsed YAML document.
+
+    Raises ConfigError with a line a fault: the field's path, what was wrong, and the values that are allowed.
+    """
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {describe_validation_error(error)}") from None
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """One line a fault, with the field's path, what is wrong with it and what was given."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        path = ".".join(str(part) for part in fault["loc"]) or "(document)"
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "no such field"
+        given = fault.get("input")
+        shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+        lines.append(f"{path}: {message}{shown}")
+    return "\n  ".join(["invalid", *lines])
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and validate a YAML training config. Raises ConfigError naming the file and each wrong field."""
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    return parse_config(document, str(path))

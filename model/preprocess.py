@@ -1,0 +1,211 @@
+"""Preprocessing arithmetic, once, for training and serving alike: pictures to pixels, text to tokens, items to a batch."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from model.config import Config, ImageModality, TextModality
+
+# The present modalities of one sample: image -> uint8 [H, W, 3]; text -> int64 [n] token ids, n >= 1.
+Item = Mapping[str, NDArray[np.generic]]
+
+PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"
+PAD_ID = 0
+# WordPiece maps a longer word to one unknown token, so a token never stands for more characters than this.
+_LONGEST_WORD = 100
+
+
+def flatten(image: Image.Image, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+    """Turn a picture of any mode into RGB as a person sees it.
+
+    EXIF orientation is applied, transparency laid over `background`, palettes, CMYK and greyscale converted, and
+    16-bit samples scaled to 8 bits (a plain conversion would clip them to white).
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        samples = np.asarray(image, dtype=np.float64)
+        # Pillow gives 16-bit greyscale as I or I;16; values that fit in 8 bits are 8-bit data in a wide container.
+        scale = 257.0 if samples.size and samples.max() > 255 else 1.0
+        image = Image.fromarray(np.clip(samples / scale, 0, 255).round().astype(np.uint8))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGBA", layer.size, (*background, 255))
+        return Image.alpha_composite(canvas, layer).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def pixels(image: Image.Image, modality: ImageModality) -> NDArray[np.uint8]:
+    """Bring a picture to the modality's size: uint8 [height, width, 3]."""
+    image = flatten(image, modality.background)
+    size = (modality.width, modality.height)
+    if image.size != size:
+        resample = Image.Resampling.BICUBIC
+        if modality.fit == "stretch":
+            image = image.resize(size, resample)
+        elif modality.fit == "crop":
+            image = ImageOps.fit(image, size, resample)
+        else:
+            image = ImageOps.pad(image, size, resample, color=modality.background)
+    return np.array(image, dtype=np.uint8)
+
+
+def normalise_text(text: str) -> str:
+    """Fold a text to its compatibility form, one space between words, no control characters.
+
+    An empty result means that the text counts as missing. Any str is taken, lone surrogates too.
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids int64 [n], n >= 1, and whether the text was longer than the modality takes."""
+
+    ids: NDArray[np.int64]
+    truncated: bool
+
+
+class TextTokenizer:
+    """WordPiece tokens of a text, behind a start token, cut at the modality's `max_tokens`."""
+
+    def __init__(self, tokenizer: Tokenizer, modality: TextModality) -> None:
+        self._tokenizer = tokenizer
+        self._start = tokenizer.token_to_id(START)
+        self._max_tokens = modality.max_tokens
+        if self._start is None or tokenizer.token_to_id(PAD) != PAD_ID:
+            raise ValueError(f"the tokenizer needs {PAD} as token {PAD_ID} and a {START} token")
+
+    @classmethod
+    def train(cls, texts: Iterable[str], modality: TextModality) -> TextTokenizer:
+        """Learn a vocabulary of at most `modality.vocab_size` tokens from normalised texts."""
+        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
+        if modality.lowercase:
+            tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=modality.vocab_size, special_tokens=[PAD, UNKNOWN, START], show_progress=False, min_frequency=2
+        )
+        tokenizer.train_from_iterable(texts, trainer)
+        return cls(tokenizer, modality)
+
+    @classmethod
+    def load(cls, path: str | Path, modality: TextModality) -> TextTokenizer:
+        """Read a `tokenizer.json`. Raises ValueError when the file is not one."""
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"not a tokenizer: {error}") from None
+        return cls(tokenizer, modality)
+
+    def save(self, path: str | Path) -> None:
+        """Write the `tokenizer.json`."""
+        self._tokenizer.save(str(path))
+
+    @property
+    def vocab_size(self) -> int:
+        """How many different ids there are."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, text: str) -> Tokens:
+        """Tokenise one text of any length; a longer text than `max_tokens` is cut and says so."""
+        return self.batch([text])[0]
+
+    def batch(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise many texts at once."""
+        # What lies behind this many characters can never be among the first max_tokens tokens.
+        bound = (_LONGEST_WORD + 1) * self._max_tokens
+        folded = [normalise_text(text[: 4 * bound])[: bound + 1] for text in texts]
+        tokens = []
+        for text, encoding in zip(texts, self._tokenizer.encode_batch_fast(folded), strict=True):
+            ids = [self._start, *encoding.ids]
+            cut = len(ids) > self._max_tokens or len(text) > 4 * bound
+            tokens.append(Tokens(np.array(ids[: self._max_tokens], dtype=np.int64), cut))
+        return tokens
+
+
+@dataclass
+class Batch:
+    """Samples side by side, padded: what the network reads.
+
+    `inputs`: image -> uint8 [B, H, W, 3], text -> int64 [B, L] padded with PAD_ID; a modality that no sample has is
+    left out. `present`: bool [B, M], modalities in the order of the config.
+    """
+
+    inputs: dict[str, NDArray[np.generic]]
+    present: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.present)
+
+
+def collate(items: Sequence[Item], config: Config) -> Batch:
+    """Put items side by side; rows that lack a modality hold zeros there and False in `present`."""
+    names = list(config.modalities)
+    present = np.array([[name in item for name in names] for item in items], dtype=np.bool_).reshape(-1, len(names))
+    inputs: dict[str, NDArray[np.generic]] = {}
+    for column, name in enumerate(names):
+        rows = np.flatnonzero(present[:, column])
+        if not len(rows):
+            continue
+        modality = config.modalities[name]
+        if isinstance(modality, ImageModality):
+            stack = np.zeros((len(items), modality.height, modality.width, 3), dtype=np.uint8)
+            for row in rows:
+                stack[row] = items[row][name]
+            inputs[name] = stack
+        else:
+            inputs[name] = pad_tokens([items[row].get(name) for row in range(len(items))])
+    return Batch(inputs, present)
+
+
+def pad_tokens(ids: Sequence[NDArray[np.generic] | None]) -> NDArray[np.int64]:
+    """Token id arrays side by side: int64 [B, longest], PAD_ID behind each and throughout the missing ones."""
+    longest = max((len(row) for row in ids if row is not None), default=1)
+    padded = np.full((len(ids), longest), PAD_ID, dtype=np.int64)
+    for row, values in enumerate(ids):
+        if values is not None:
+            padded[row, : len(values)] = values
+    return padded
+
+
+_WORD = re.compile(r"[a-z0-9'-]+")
+
+
+def label_words(config: Config, extra: Iterable[str] = ()) -> frozenset[str]:
+    """Every word that names a label of a task, in singular and plural, plus `extra`; numbers are not among them."""
+    words: set[str] = set()
+    for task in config.tasks.values():
+        names = [*task.labels, *(task.map or {})]
+        for name in names:
+            words.update(_WORD.findall(name.lower()))
+    forms = set(extra)
+    for word in words:
+        if word.isdigit():
+            continue
+        stems = {word}
+        if word.endswith("s"):
+            stems |= {word[:-1], word[:-1] + "'s"}
+        if word.endswith("es"):
+            stems.add(word[:-2])
+        if word.endswith("ies"):
+            stems.add(word[:-3] + "y")
+        forms |= stems | {stem + "s" for stem in stems}
+    return frozenset(forms)
+
+
+def mask_words(text: str, words: frozenset[str]) -> str:
+    """The text in lower case, split on `[a-z0-9'-]+`, without the given words."""
+    return " ".join(word for word in _WORD.findall(text.lower()) if word not in words)
