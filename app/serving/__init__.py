@@ -1,0 +1,1 @@
+"""Prepared items become answers: batcher, engine, runtimes, registry of bundles."""

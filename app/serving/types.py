@@ -1,0 +1,58 @@
+"""What goes into and comes out of the pipeline, and the bounds that it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request asks for besides its inputs."""
+
+    tasks: tuple[str, ...] | None = None  # None: every task of the bundle, in the bundle's order
+    top_k: int = 3  # labels listed by a multiclass answer, 1 to 100
+    coverage: float | None = None  # of conformal sets and intervals, between 0 and 1, both excluded
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Every task's prediction for one request."""
+
+    model: str
+    version: str
+    modalities: tuple[str, ...]  # those that the answer is based on, in the bundle's order
+    predictions: dict[str, dict[str, Any]]  # task -> plain JSON values, as the HTTP contract has them
+    truncated: tuple[str, ...]  # text modalities of which only the first tokens were read
+    timings: dict[str, float]  # seconds by stage: admit, intake, queue, run, answer
+    batch_size: int  # how many requests shared the forward
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Bounds and sizes of the pipeline. Raises ValueError that names the field."""
+
+    bundles: tuple[Path, ...]  # the first is the default model
+    device: str = "auto"  # auto | cpu | cuda
+    torch_threads: int | None = None  # None: one a core that the process may use
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # each is warmed; the largest bounds a batch
+    max_queue: int = 256  # prepared requests that wait for the engine
+    max_in_flight: int = 512  # requests between admission and answer
+    max_bytes_in_flight: int = 1 << 30  # uploads held by those, in bytes
+    default_deadline: float = 30.0  # seconds from admission
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.bundles:
+            raise ValueError("bundles: name at least one bundle folder")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device: {self.device!r} is not one of auto, cpu, cuda")
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            raise ValueError("batch_sizes: at least one, each 1 or more")
+        for name in ("max_queue", "max_in_flight", "max_bytes_in_flight", "default_deadline"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be above 0")
+        if self.torch_threads is not None and self.torch_threads < 1:
+            raise ValueError("torch_threads: must be 1 or more")

@@ -1,0 +1,1 @@
+"""Metrics and logs of the service. Neither ever holds what a user sent."""
