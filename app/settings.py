@@ -1,0 +1,121 @@
+"""Every setting of the service, defined once: `trunkline serve --help`, `TRUNKLINE_*` and `.env` all come from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ByteSize, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.intake.limits import Limits
+from app.serving.types import ServingConfig
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """How to serve. A flag wins over the environment, the environment over `.env`, that over the default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRUNKLINE_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    bundles: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(_ROOT / "weights" / "fashion",),
+        min_length=1,
+        description="folders of the bundles to serve, the default model first; separated by commas",
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where the network runs; auto takes the GPU when there is one"
+    )
+    torch_threads: int | None = Field(
+        default=None, ge=1, description="threads of a forward on the CPU; one a usable core when unset"
+    )
+    intake_threads: int | None = Field(
+        default=None, ge=1, le=256, description="threads that decode and tokenise; one a usable core when unset"
+    )
+    batch_sizes: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(1, 2, 4, 8, 16, 32),
+        min_length=1,
+        description="batch sizes that are warmed and run, ascending, separated by commas; the last bounds a batch",
+    )
+    max_queue: int = Field(default=256, ge=1, description="prepared requests that may wait for the engine")
+    max_in_flight: int = Field(default=512, ge=1, description="requests between admission and answer; more get 429")
+    max_bytes_in_flight: ByteSize = Field(
+        default=ByteSize(1 << 30), ge=1, description="uploads held at a time, such as 512MiB; more get 429"
+    )
+    max_image_bytes: ByteSize = Field(
+        default=ByteSize(20 << 20), ge=1, description="largest picture file, such as 20MiB; a larger one gets 413"
+    )
+    max_pixels: int = Field(
+        default=50_000_000, ge=1, description="largest picture in pixels, read from its header; a larger one gets 413"
+    )
+    max_text_chars: int = Field(
+        default=100_000,
+        ge=1,
+        description="characters of a text that are read; a longer one is cut, and the answer says so",
+    )
+    max_text_bytes: ByteSize = Field(
+        default=ByteSize(8 << 20), ge=1, description="largest text part, such as 8MiB; a larger one gets 413"
+    )
+    deadline: float = Field(
+        default=30.0, gt=0, le=3600, description="seconds a request may take from its first byte, upload included"
+    )
+    drain_timeout: float = Field(
+        default=30.0, ge=0, description="seconds that accepted requests get to finish after SIGTERM"
+    )
+    keep_alive: int = Field(default=75, ge=0, description="seconds after which an idle connection is closed")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="origins whose pages may call the service, separated by commas; none by default"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_format: Literal["plain", "json"] = Field(
+        default="plain", description="one readable line or one JSON object a record"
+    )
+
+    @field_validator("bundles", "batch_sizes", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+            return [piece.strip() for part in value for piece in part.split(",") if piece.strip()]
+        return value
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1 or list(value) != sorted(set(value)):
+            raise ValueError("give whole numbers from 1, ascending, such as 1,2,4,8")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, separator, host = origin.partition("://")
+            if origin != "*" and (scheme not in ("http", "https") or not separator or not host or "/" in host):
+                raise ValueError(f"{origin!r} is not an origin such as https://shop.example or http://localhost:3000")
+        return value
+
+    def limits(self) -> Limits:
+        """The bounds that intake keeps."""
+        return Limits(
+            max_image_bytes=self.max_image_bytes, max_pixels=self.max_pixels, max_text_chars=self.max_text_chars
+        )
+
+    def serving(self) -> ServingConfig:
+        """The bounds and sizes that the pipeline keeps."""
+        return ServingConfig(
+            bundles=self.bundles,
+            device=self.device,
+            torch_threads=self.torch_threads,
+            batch_sizes=self.batch_sizes,
+            max_queue=self.max_queue,
+            max_in_flight=self.max_in_flight,
+            max_bytes_in_flight=self.max_bytes_in_flight,
+            default_deadline=self.deadline,
+        )
