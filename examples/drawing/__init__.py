@@ -1,0 +1,1 @@
+"""The drawings behind the example pictures, and the surface that they are painted on."""
