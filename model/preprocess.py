@@ -97,7 +97,7 @@ class TextTokenizer:
         trainer = trainers.WordPieceTrainer(
             vocab_size=modality.vocab_size, special_tokens=[PAD, UNKNOWN, START], show_progress=False, min_frequency=2
         )
-        tokenizer.train_from_iterable(texts, trainer)
+        tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer, modality)
 
     @classmethod

@@ -1,0 +1,303 @@
+"""The bundle format: a folder that holds a trained model and everything needed to serve it. No pickle, anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from model.calibration import Calibration, check_complete
+from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
+from model.golden import GoldenCase
+from model.preprocess import TextTokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT_VERSION = 1
+MANIFEST, WEIGHTS, CALIBRATION, GOLDEN, REPORT = (
+    "bundle.yaml",
+    "model.safetensors",
+    "calibration.json",
+    "golden.json",
+    "report.json",
+)
+# A bundle is read whole into memory; a larger file is a mistake or an attack.
+_LARGEST_TEXT_FILE = 64 * 1024 * 1024
+_LARGEST_WEIGHTS_FILE = 8 * 1024 * 1024 * 1024
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be used; the message names the file and what is wrong with it."""
+
+
+class Manifest(BaseModel):
+    """What `bundle.yaml` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    config: dict[str, Any]
+    relation: list[list[int]] = Field(description="T, a row and a column a task")
+    tokenizers: dict[str, str] = Field(description="text modality -> file name")
+    checksums: dict[str, str] = Field(description="file name -> SHA-256")
+    provenance: dict[str, Any] = {}
+
+
+@dataclass
+class Bundle:
+    """A bundle whose files were read and found consistent; the network is built by `model.predictor`."""
+
+    path: Path
+    config: Config
+    relation: list[list[int]]
+    tokenizers: dict[str, TextTokenizer]
+    calibration: Calibration
+    golden: list[GoldenCase]
+    report: dict[str, Any] | None
+    provenance: dict[str, Any]
+    digest: str
+    weights: dict[str, Tensor] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name that requests use."""
+        return self.config.name
+
+    @property
+    def version(self) -> str:
+        """The version that answers state."""
+        return self.config.version
+
+    def vocab_sizes(self) -> dict[str, int]:
+        """Text modality -> size of its tokenizer."""
+        return {name: tokenizer.vocab_size for name, tokenizer in self.tokenizers.items()}
+
+    def load_weights(self, network: nn.Module) -> None:
+        """Put the weights into a network of this bundle's config. Raises BundleError when they do not fit."""
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: does not fit the network of {MANIFEST}: {error}") from None
+
+    @cached_property
+    def _sigma_theta(self) -> list[list[float]]:
+        theta = self.weights["task_relation.theta"]
+        return [[round(value, 6) for value in row] for row in theta.sigmoid().tolist()]
+
+    def relation_weights(self) -> dict[str, dict[str, float]]:
+        """R as the network uses it: task -> task that it reads from -> weight; a task's weights sum to 1, or none."""
+        tasks = list(self.config.tasks)
+        result: dict[str, dict[str, float]] = {}
+        for k, task in enumerate(tasks):
+            row = {tasks[j]: self._sigma_theta[k][j] for j in range(len(tasks)) if self.relation[k][j]}
+            total = sum(row.values())
+            result[task] = {other: value / total for other, value in row.items()}
+        return result
+
+    def describe(self) -> dict[str, Any]:
+        """What a client may know of the bundle, as JSON-able values: the body of `GET /models/{name}`."""
+        tasks = list(self.config.tasks)
+        weights = self.relation_weights()
+        modalities: dict[str, Any] = {}
+        for name, modality in self.config.modalities.items():
+            if isinstance(modality, TextModality):
+                modalities[name] = {"kind": modality.kind, "max_tokens": modality.max_tokens}
+            else:
+                modalities[name] = {"kind": modality.kind, "height": modality.height, "width": modality.width}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "digest": self.digest,
+            "modalities": modalities,
+            "tasks": {
+                name: {"kind": task.kind, "labels": list(task.labels)} for name, task in self.config.tasks.items()
+            },
+            "relation": {
+                "tasks": tasks,
+                "T": self.relation,
+                "sigma_theta": self._sigma_theta,
+                "R": [[round(weights[k].get(j, 0.0), 6) for j in tasks] for k in tasks],
+                "gamma": [round(value, 6) for value in self.weights["task_relation.gamma"].tolist()],
+            },
+            "provenance": self.provenance,
+            "report": self.report,
+        }
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle and check that its files are whole and fit together.
+
+    Raises BundleError that names the file and what to do. The golden cases are checked by `model.golden`, which needs
+    a built network.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleError(f"{path}: no such folder; a bundle is a folder with {MANIFEST} in it")
+    manifest = _read_manifest(path / MANIFEST)
+    try:
+        config = parse_config(manifest.config, str(path / MANIFEST))
+    except ConfigError as error:
+        raise BundleError(str(error)) from None
+    for task_name, task in config.tasks.items():
+        if task.kind != "regression" and len(task.labels) < (1 if task.kind == "multilabel" else 2):
+            raise BundleError(f"{path / MANIFEST}: task {task_name!r} has too few labels")
+    count = len(config.tasks)
+    if len(manifest.relation) != count or any(len(row) != count for row in manifest.relation):
+        raise BundleError(f"{path / MANIFEST}: relation must be {count} × {count}, a row and a column a task")
+    content = {name: _read_checked(path, name, manifest) for name in (WEIGHTS, CALIBRATION, GOLDEN)}
+    tokenizers = {}
+    for name, modality in config.modalities.items():
+        if isinstance(modality, TextModality):
+            file = manifest.tokenizers.get(name)
+            if file is None:
+                raise BundleError(f"{path / MANIFEST}: no tokenizer named for the text modality {name!r}")
+            _read_checked(path, file, manifest)
+            try:
+                tokenizers[name] = TextTokenizer.load(path / file, modality)
+            except ValueError as error:
+                raise BundleError(f"{path / file}: {error}") from None
+    try:
+        calibration = Calibration.model_validate_json(content[CALIBRATION])
+        check_complete(calibration, config)
+    except ValidationError as error:
+        raise BundleError(f"{path / CALIBRATION}: {describe_validation_error(error)}") from None
+    except ValueError as error:
+        raise BundleError(f"{path / CALIBRATION}: {error}") from None
+    try:
+        golden = [GoldenCase.model_validate(case) for case in json.loads(content[GOLDEN])]
+    except ValidationError as error:
+        raise BundleError(f"{path / GOLDEN}: {describe_validation_error(error)}") from None
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{path / GOLDEN}: not a list of cases: {error}") from None
+    try:
+        weights = load_safetensors(content[WEIGHTS])
+    except SafetensorError as error:
+        raise BundleError(f"{path / WEIGHTS}: not a safetensors file: {error}") from None
+    digest = hashlib.sha256(repr(sorted(manifest.checksums.items())).encode() + _canonical(manifest.config)).hexdigest()
+    return Bundle(
+        path=path,
+        config=config,
+        relation=manifest.relation,
+        tokenizers=tokenizers,
+        calibration=calibration,
+        golden=golden,
+        report=_read_report(path / REPORT),
+        provenance=manifest.provenance,
+        digest=digest[:16],
+        weights=weights,
+    )
+
+
+def save_bundle(
+    path: str | Path,
+    *,
+    config: Config,
+    weights: dict[str, Tensor],
+    relation: list[list[int]],
+    tokenizers: dict[str, TextTokenizer],
+    calibration: Calibration,
+    golden: list[GoldenCase],
+    provenance: dict[str, Any],
+) -> Path:
+    """Write a bundle; the manifest comes last, so that a half-written folder is never taken for a bundle."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / MANIFEST).unlink(missing_ok=True)
+    (path / REPORT).unlink(missing_ok=True)
+    files: dict[str, bytes] = {
+        WEIGHTS: save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}),
+        CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
+        GOLDEN: (json.dumps([case.model_dump() for case in golden], indent=1) + "\n").encode(),
+    }
+    names = {name: "tokenizer.json" if len(tokenizers) == 1 else f"tokenizer-{i}.json" for i, name in
+             enumerate(tokenizers)}
+    checksums = {}
+    for name, tokenizer in tokenizers.items():
+        tokenizer.save(path / names[name])
+        checksums[names[name]] = hashlib.sha256((path / names[name]).read_bytes()).hexdigest()
+    for file, content in files.items():
+        write_atomically(path / file, content)
+        checksums[file] = hashlib.sha256(content).hexdigest()
+    manifest = Manifest(
+        format=FORMAT_VERSION,
+        config=config.model_dump(mode="json"),
+        relation=relation,
+        tokenizers=names,
+        checksums=checksums,
+        provenance=provenance,
+    )
+    document = yaml.safe_dump(manifest.model_dump(), sort_keys=False, allow_unicode=True, width=110)
+    write_atomically(path / MANIFEST, document.encode())
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        if path.stat().st_size > limit:
+            raise BundleError(f"{path}: larger than the {limit} bytes that such a file may have")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_checked(folder: Path, name: str, manifest: Manifest) -> bytes:
+    if Path(name).name != name:
+        raise BundleError(f"{folder / MANIFEST}: {name!r} is not a plain file name")
+    content = _read(folder / name, _LARGEST_WEIGHTS_FILE if name == WEIGHTS else _LARGEST_TEXT_FILE)
+    expected = manifest.checksums.get(name)
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise BundleError(
+            f"{folder / name}: its SHA-256 is not the one in {MANIFEST}; the file is damaged or was changed, "
+            "copy the bundle again"
+        )
+    return content
+
+
+def _read_manifest(path: Path) -> Manifest:
+    content = _read(path, _LARGEST_TEXT_FILE)
+    try:
+        document = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: not valid YAML: {error}") from None
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: bundle format {found!r} is not known; this version of Trunkline reads format {FORMAT_VERSION}"
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise BundleError(f"{path}: {describe_validation_error(error)}") from None
+
+
+def _read_report(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        report = json.loads(_read(path, _LARGEST_TEXT_FILE))
+    except ValueError as error:
+        raise BundleError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(report, dict):
+        raise BundleError(f"{path}: must hold an object")
+    return report

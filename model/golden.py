@@ -1,0 +1,145 @@
+"""Golden cases: inputs and the answers that the trained network gave, checked before a bundle is served.
+
+The inputs are drawn by a seeded generator, so that no training data leaves the house in them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from model.config import Config, ImageModality
+from model.preprocess import Item, TextTokenizer, normalise_text, pixels
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+    from model.predictor import Predictor
+
+# Other processors and devices add in another order; a wrong weight or a wrong resize is far outside this.
+TOLERANCE = 2e-3
+_DIGITS = 6
+
+
+class GoldenCase(BaseModel):
+    """One case: encoded pictures (base64 PNG) and texts in, a digest of the prepared input, and the answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: dict[str, str]
+    texts: dict[str, str]
+    prepared: dict[str, str]
+    answers: dict[str, list[float]]
+
+    def raw(self) -> dict[str, bytes | str]:
+        """The inputs as a client would send them."""
+        images = {name: base64.b64decode(content) for name, content in self.images.items()}
+        return {**images, **self.texts}
+
+
+def prepare(raw: dict[str, bytes | str], config: Config, tokenizers: dict[str, TextTokenizer]) -> dict[str, np.ndarray]:
+    """Prepare raw inputs by the plain way, without limits or fast paths."""
+    item: dict[str, np.ndarray] = {}
+    for name, value in raw.items():
+        modality = config.modalities[name]
+        if isinstance(modality, ImageModality):
+            assert isinstance(value, bytes)
+            with Image.open(io.BytesIO(value)) as image:
+                item[name] = pixels(image, modality)
+        else:
+            assert isinstance(value, str)
+            item[name] = tokenizers[name](normalise_text(value)).ids
+    return item
+
+
+def digest(array: np.ndarray) -> str:
+    """A short hash of a prepared array's shape, type and values."""
+    header = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def draw_inputs(config: Config, words: list[str], seed: int = 0) -> list[dict[str, bytes | str]]:
+    """Raw inputs for every availability pattern of up to three modalities at once, drawn from a seed."""
+    from model.calibration import patterns_of
+
+    generator = np.random.default_rng(seed)
+    cases = []
+    for pattern in patterns_of(config)[:7]:
+        case: dict[str, bytes | str] = {}
+        for name in pattern:
+            modality = config.modalities[name]
+            if isinstance(modality, ImageModality):
+                case[name] = _draw_picture(generator, modality)
+            else:
+                case[name] = " ".join(generator.choice(words, size=6)) if words else "one two three"
+        cases.append(case)
+    return cases
+
+
+def _draw_picture(generator: np.random.Generator, modality: ImageModality) -> bytes:
+    """A soft pattern with an edge in it, twice the modality's size so that the resize is part of the check."""
+    height, width = 2 * modality.height, 2 * modality.width
+    y, x = np.mgrid[0:height, 0:width]
+    canvas = np.full((height, width, 3), 255.0)
+    for channel in range(3):
+        a, b, c = generator.uniform(0.01, 0.09, 2).tolist() + [generator.uniform(0, 6)]
+        canvas[..., channel] = 128 + 100 * np.sin(a * x + b * y + c)
+    canvas[: height // 6] = 255
+    canvas[:, : width // 6] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(canvas.astype(np.uint8)).quantize(32).convert("RGB").save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def make_golden(bundle: Bundle, predictor: Predictor, words: list[str]) -> list[GoldenCase]:
+    """Draw inputs and record what the predictor answers to them."""
+    cases = []
+    for raw in draw_inputs(bundle.config, words):
+        item = prepare(raw, bundle.config, bundle.tokenizers)
+        outputs = predictor([item])
+        cases.append(
+            GoldenCase(
+                images={k: base64.b64encode(v).decode() for k, v in raw.items() if isinstance(v, bytes)},
+                texts={k: v for k, v in raw.items() if isinstance(v, str)},
+                prepared={name: digest(array) for name, array in item.items()},
+                answers={
+                    task: [round(float(x), _DIGITS) for x in rows[0]] for task, rows in outputs.probabilities.items()
+                },
+            )
+        )
+    return cases
+
+
+def check_golden(bundle: Bundle, predictor: Predictor) -> None:
+    """Run every golden case. Raises BundleError naming the file and the first case and task that differ."""
+    from model.bundle import GOLDEN, BundleError
+
+    file = bundle.path / GOLDEN
+    if not bundle.golden:
+        raise BundleError(f"{file}: holds no case; a bundle needs at least one")
+    items: list[Item] = []
+    for number, case in enumerate(bundle.golden):
+        item = prepare(case.raw(), bundle.config, bundle.tokenizers)
+        for name, array in item.items():
+            if digest(array) != case.prepared.get(name):
+                raise BundleError(
+                    f"{file}: case {number}: the {name} is prepared differently here than in training; "
+                    "install the library versions of the lock file"
+                )
+        items.append(item)
+    outputs = predictor(items)
+    for number, case in enumerate(bundle.golden):
+        for task, expected in case.answers.items():
+            found = outputs.probabilities[task][number]
+            scale = (bundle.config.tasks[task].scale or (0.0, 1.0))[1]
+            difference = float(np.abs(found - np.array(expected)).max()) / scale
+            if not difference <= TOLERANCE:
+                raise BundleError(
+                    f"{file}: case {number}, task {task!r}: the answer differs by {difference:.2g} from the recorded "
+                    f"one (allowed: {TOLERANCE}); the weights or the device's arithmetic are not those of training"
+                )

@@ -1,0 +1,18 @@
+"""What every encoder is."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Turns one modality's padded input into tokens of `width` channels."""
+
+    width: int
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Encode a batch.
+
+        Returns the tokens [B, N, width] and a mask bool [B, N] that is True at real tokens, or None where all are.
+        """
+        raise NotImplementedError

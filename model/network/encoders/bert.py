@@ -1,0 +1,43 @@
+"""The text transformer: a BERT of the `transformers` library, trained from scratch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.bert.modeling_bert import BertModel
+
+from model.config import TextModality
+from model.network.encoders.base import Encoder
+from model.preprocess import PAD_ID
+
+
+class BertTextEncoder(Encoder):
+    """Token ids int64 [B, L] -> tokens [B, L, width]; PAD_ID marks padding.
+
+    Source: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019.
+    """
+
+    def __init__(self, modality: TextModality, vocab_size: int) -> None:
+        super().__init__()
+        encoder = modality.encoder
+        self.width = encoder.width
+        config = BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=encoder.width,
+            num_hidden_layers=encoder.layers,
+            num_attention_heads=encoder.heads,
+            intermediate_size=encoder.feedforward,
+            hidden_dropout_prob=encoder.dropout,
+            attention_probs_dropout_prob=encoder.dropout,
+            max_position_embeddings=modality.max_tokens,
+            type_vocab_size=1,
+            pad_token_id=PAD_ID,
+            attn_implementation="sdpa",
+        )
+        self.bert = BertModel(config, add_pooling_layer=False)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Encode token ids; the mask is False at padding."""
+        mask = inputs != PAD_ID  # (B, L)
+        hidden: Tensor = self.bert(input_ids=inputs, attention_mask=mask.long()).last_hidden_state
+        return hidden, mask

@@ -1,0 +1,50 @@
+"""Multi-model fusion M = Σ β_i M_i: the fused network beside a cheap network for each modality alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from model.config import Task
+from model.network.heads import Heads, activate
+
+FUSED = "fused"
+
+
+class SingleModalityNetworks(nn.Module):
+    """Auxiliary heads: for each modality, every task answered from that modality's pooled vector alone."""
+
+    def __init__(self, modalities: Sequence[str], tasks: Mapping[str, Task], width: int, task_width: int) -> None:
+        super().__init__()
+        self.index = {name: position for position, name in enumerate(modalities)}
+        self.bodies = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, task_width), nn.GELU()) for _ in modalities
+        )
+        self.heads = nn.ModuleList(Heads(tasks, task_width) for _ in modalities)
+
+    def forward(self, modality: str, pooled: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """Raw outputs [B, size] of the named tasks from one modality's pooled vector [B, d]."""
+        position = self.index[modality]
+        t = self.bodies[position](pooled)[:, None].expand(-1, len(tasks), -1)
+        outputs: dict[str, Tensor] = self.heads[position](t, tasks)
+        return outputs
+
+
+def mix(task: Task, raw: Iterable[Tensor], temperatures: Tensor, beta: Tensor) -> Tensor:
+    """The convex mix Σ β_i M_i of the members' answers, float [B, C].
+
+    `raw`: each member's raw outputs [B, size]; `temperatures` and `beta`: [B, members], a row of β sums to 1 and is
+    0 at members whose modality is missing.
+    """
+    total: Tensor | None = None
+    for position, outputs in enumerate(raw):
+        scaled = outputs if task.kind == "regression" else outputs / temperatures[:, position, None]
+        weight = beta[:, position, None]
+        # A member without weight may hold anything, even a NaN; 0 · NaN would let it through.
+        part = torch.where(weight > 0, weight * activate(task, scaled), 0.0)
+        total = part if total is None else total + part
+    if total is None:
+        raise ValueError("a mix needs at least one member")
+    return total

@@ -1,0 +1,121 @@
+"""The whole network: encoders, shared representation, cross-modal blocks, fusion, trunk, relation, heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.config import Config
+from model.network.cross_modal import CrossModal
+from model.network.encoders import build_encoder
+from model.network.fusion import Encoded, build_fusion
+from model.network.heads import Heads
+from model.network.multi_model import SingleModalityNetworks
+from model.network.shared_network import SharedNetwork
+from model.network.shared_representation import SharedRepresentation
+from model.network.task_relation import TaskRelation
+
+
+@dataclass
+class NetworkOutput:
+    """Raw outputs of a batch.
+
+    `fused`: task -> [B, size]; `single`: modality -> task -> [B, size], for the modalities that any sample has;
+    `alpha` [B, M].
+    """
+
+    fused: dict[str, Tensor]
+    single: dict[str, dict[str, Tensor]]
+    alpha: Tensor
+
+
+class Network(nn.Module):
+    """A multi-modal, multi-task network made from a config whose task labels are filled in."""
+
+    def __init__(self, config: Config, vocab_sizes: Mapping[str, int], relation: Tensor | None = None) -> None:
+        """Build with fresh weights.
+
+        `vocab_sizes`: the tokenizer's size of each text modality; `relation`: T [K, K], none when left out.
+        """
+        super().__init__()
+        self.modalities = list(config.modalities)
+        self.tasks = list(config.tasks)
+        sizes = config.network
+        self.width = sizes.width
+        self.encoders = nn.ModuleList(
+            build_encoder(modality, vocab_sizes.get(name)) for name, modality in config.modalities.items()
+        )
+        widths = {name: int(encoder.width) for name, encoder in zip(self.modalities, self.encoders, strict=True)}  # type: ignore[arg-type]
+        self.shared_representation = SharedRepresentation(widths, sizes.width)
+        self.cross_modal = CrossModal(sizes.width, sizes.heads, sizes.shared_blocks, sizes.dropout)
+        self.fusion = build_fusion(sizes, len(self.modalities))
+        self.shared_network = SharedNetwork(sizes.width, sizes.trunk_layers, sizes.dropout)
+        if relation is None:
+            relation = torch.zeros(len(self.tasks), len(self.tasks))
+        self.task_relation = TaskRelation(relation, sizes.width, sizes.task_width)
+        self.heads = Heads(config.tasks, sizes.task_width)
+        self.single_modality = SingleModalityNetworks(self.modalities, config.tasks, sizes.width, sizes.task_width)
+
+    def encode(self, inputs: Mapping[str, Tensor], present: Tensor) -> Encoded:
+        """Run each modality's encoder on the samples that have it.
+
+        inputs: modality -> [B, …] as `preprocess.Batch` describes; present: bool [B, M]. What `inputs` holds in the
+        row of a missing modality is never read.
+        """
+        pooled, tokens, masks = [], [], []
+        for column, (name, encoder) in enumerate(zip(self.modalities, self.encoders, strict=True)):
+            here = present[:, column]
+            rows = None if bool(here.all()) else here.nonzero().squeeze(1)
+            if rows is not None and not len(rows):
+                pooled.append(self.fusion.stand_in.new_zeros(len(present), self.width))
+                tokens.append(self.fusion.stand_in.new_zeros(len(present), 0, self.width))
+                masks.append(present.new_zeros(len(present), 0))
+                continue
+            values = inputs[name] if rows is None else inputs[name][rows]
+            own, mask = encoder(values)
+            own = self.shared_representation(name, own)
+            own, summary = self.cross_modal(own, mask)
+            if mask is None:
+                mask = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
+            pooled.append(_spread(summary, rows, len(present)))
+            tokens.append(_spread(own, rows, len(present)))
+            masks.append(_spread(mask, rows, len(present)))
+        return Encoded(torch.stack([x.to(pooled[0].dtype) for x in pooled], dim=1), tokens, masks, present)
+
+    def decode(self, encoded: Encoded, tasks: Sequence[str] | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """Fuse, run the trunk and the heads of the named tasks: task -> [B, size], and α [B, M].
+
+        `encoded.present` may be narrowed between the two calls: the encoders run once for several patterns.
+        """
+        names = self.tasks if tasks is None else list(tasks)
+        z, alpha = self.fusion(encoded)
+        h = self.shared_network(z)
+        t = self.task_relation(h, None if tasks is None else [self.heads.index[name] for name in names])
+        return self.heads(t, names), alpha
+
+    def alone(self, encoded: Encoded, tasks: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
+        """Each modality's own answers: modality -> task -> [B, size]; rows that lack it hold nothing of use."""
+        names = self.tasks if tasks is None else list(tasks)
+        return {
+            modality: self.single_modality(modality, encoded.pooled[:, column], names)
+            for column, modality in enumerate(self.modalities)
+            if encoded.tokens[column].shape[1]
+        }
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], present: Tensor, tasks: Sequence[str] | None = None
+    ) -> NetworkOutput:
+        """Answer a batch; see `encode` for the shapes and `NetworkOutput` for the result."""
+        encoded = self.encode(inputs, present)
+        fused, alpha = self.decode(encoded, tasks)
+        return NetworkOutput(fused, self.alone(encoded, tasks), alpha)
+
+
+def _spread(values: Tensor, rows: Tensor | None, size: int) -> Tensor:
+    """Put the values of some rows at their place among `size` rows, zeros elsewhere."""
+    if rows is None:
+        return values
+    return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)

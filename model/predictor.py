@@ -1,0 +1,106 @@
+"""From prepared items to calibrated answers: the network of a bundle on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.bundle import Bundle
+from model.calibration import members_of, pattern_key, patterns_of
+from model.network import Network
+from model.network.multi_model import FUSED, mix
+from model.preprocess import Batch, Item, collate
+
+
+@dataclass
+class Outputs:
+    """Calibrated answers of a batch.
+
+    `probabilities`: task -> float32 [B, C]; multiclass and ordinal rows sum to 1, multilabel and binary ([B, 1]) hold
+    independent probabilities, regression ([B, 1]) the value. `alpha`: [B, M] mixing weights of the modalities, 0 where
+    one is missing. `relation`: task -> other task -> R_kj.
+    """
+
+    probabilities: dict[str, NDArray[np.float32]]
+    alpha: NDArray[np.float32]
+    relation: dict[str, dict[str, float]]
+
+
+class Predictor:
+    """One copy of a bundle's network on one device; not to be called from two threads at once."""
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        """Build the network and load its weights onto `device`, as torch names it."""
+        self.config = bundle.config
+        self.device = torch.device(device)
+        self.network = build_network(bundle).to(self.device, memory_format=torch.channels_last).eval()
+        patterns = patterns_of(self.config)
+        members = members_of(self.config)
+        names = list(self.config.modalities)
+        # Where each pattern of present modalities stands in the tables below, by its bits.
+        self._row_of = np.full(1 << len(names), -1, dtype=np.int64)
+        for row, pattern in enumerate(patterns):
+            self._row_of[sum(1 << names.index(name) for name in pattern)] = row
+        self._temperatures: dict[str, Tensor] = {}
+        self._beta: dict[str, Tensor] = {}
+        for task in self.config.tasks:
+            entries = [bundle.calibration.patterns[pattern_key(pattern)][task] for pattern in patterns]
+            self._temperatures[task] = self._table([[e.temperatures.get(m, 1.0) for m in members] for e in entries])
+            self._beta[task] = self._table([[e.beta.get(m, 0.0) for m in members] for e in entries])
+        self._relation = bundle.relation_weights()
+
+    def _table(self, rows: list[list[float]]) -> Tensor:
+        return torch.tensor(rows, dtype=torch.float32, device=self.device)
+
+    def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
+        """Answer prepared items; `tasks` names the heads to run, all when left out.
+
+        Raises ValueError for an item without any modality.
+        """
+        return self.run(collate(items, self.config), tasks)
+
+    @torch.inference_mode()
+    def run(self, batch: Batch, tasks: Sequence[str] | None = None) -> Outputs:
+        """Answer a collated batch; see `__call__`."""
+        names = list(self.config.tasks) if tasks is None else list(tasks)
+        bits = batch.present @ (1 << np.arange(batch.present.shape[1]))
+        rows = self._row_of[bits]
+        if (rows < 0).any():
+            raise ValueError("an item has no modality at all; there is nothing to predict from")
+        pattern = torch.from_numpy(rows).to(self.device)
+        inputs = {name: torch.from_numpy(values).to(self.device) for name, values in batch.inputs.items()}
+        present = torch.from_numpy(batch.present).to(self.device)
+        output = self.network(inputs, present, names)
+        probabilities = {}
+        for name in names:
+            raw = [
+                output.fused[name] if member == FUSED else output.single[member][name]
+                for member in members_of(self.config)
+                if member == FUSED or member in output.single
+            ]
+            columns = [
+                column
+                for column, member in enumerate(members_of(self.config))
+                if member == FUSED or member in output.single
+            ]
+            temperatures = self._temperatures[name][pattern][:, columns]
+            beta = self._beta[name][pattern][:, columns]
+            answer = mix(self.config.tasks[name], raw, temperatures, beta)
+            probabilities[name] = answer.float().cpu().numpy()
+        return Outputs(
+            probabilities,
+            output.alpha.float().cpu().numpy(),
+            {name: self._relation[name] for name in names},
+        )
+
+
+def build_network(bundle: Bundle) -> Network:
+    """Build a bundle's network on the CPU and load its weights. Raises BundleError when they do not fit."""
+    network = Network(bundle.config, bundle.vocab_sizes(), torch.tensor(bundle.relation))
+    bundle.load_weights(network)
+    return network
