@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import Config, ImageModality, Modality, Task, TextModality
+from model.config import Config, Task, TextModality
 from model.data.faults import DataError, Faults
-from model.data.images import ImageStore, Look, default_cache
+from model.data.images import Pixels, Progress, default_cache
 from model.data.labels import Labels, encode_task, learn_task
+from model.data.pictures import Pictures
 from model.data.source import Source
 from model.data.split import SPLITS, group, split_by_column, split_by_group
-from model.data.table import Row, fill, read_table
+from model.data.table import Row, Table, read_table
 from model.preprocess import normalise_text
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Split:
     """
 
     ids: list[str]
-    images: dict[str, NDArray[np.uint8]]
+    images: dict[str, Pixels]
     texts: dict[str, list[str]]
     present: NDArray[np.bool_]
     labels: dict[str, Labels]
@@ -81,127 +80,130 @@ def load_dataset(
         source = stack.enter_context(Source(path, config.data.table))
         table = read_table(source, config, faults)
         texts = _read_texts(config, table.rows)
-        by_column = config.data.split in table.columns
-        if by_column:
-            assigned = split_by_column(table.rows, config.data.split, faults)
-            parts = {name: assigned[name] for name in splits}
-        else:
-            parts = {"every row": list(range(len(table.rows)))}
-        pictures = {
-            part: _Pictures(config, source, table.rows, indexes, cache or default_cache(), progress, stack)
-            for part, indexes in parts.items()
-        }
-        kept: dict[str, list[int]]  # split -> positions within its part, rows with nothing to read left out
-        if by_column:
-            kept = {name: pictures[name].readable(texts, faults) for name in splits}
-            train = assigned["train"]
-        else:
-            whole = pictures["every row"]
-            readable = whole.readable(texts, faults)
-            groups = group(len(readable), [_joint(texts, readable), *whole.digests(readable)])
-            kept = {
-                name: [readable[position] for position in positions]
-                for name, positions in split_by_group(groups, config.data, config.training.seed).items()
-            }
-            train = kept["train"]
-        for name in splits:
-            if name != "test" and not kept[name]:
-                raise DataError(_empty_split(table.name, name, config, faults))
-        tasks = _tasks(config, labels_from, [table.rows[index] for index in train], faults)
-        loaded = {}
-        for name in splits:
-            part = pictures[name if by_column else "every row"]
-            indexes = [part.indexes[position] for position in kept[name]]
+
+        def look(indexes: list[int]) -> _Part:
             rows = [table.rows[index] for index in indexes]
-            loaded[name] = Split(
-                ids=[row.id for row in rows],
-                images=part.take(kept[name]),
-                texts={modality: [column[index] for index in indexes] for modality, column in texts.items()},
-                present=part.present(texts)[kept[name]],
-                labels={task: encode_task(task, tasks[task], rows, faults) for task in tasks},
-            )
+            pictures = Pictures(config, source, rows, cache or default_cache(), progress)
+            return _Part.of(config, indexes, rows, stack.enter_context(pictures), texts, faults)
+
+        if config.data.split in table.columns:
+            assigned = split_by_column(table.rows, config.data.split, faults)
+            parts = {name: look(assigned[name]) for name in splits}
+            # Labels are learnt from the train rows even when only other splits are wanted.
+            train = [table.rows[index] for index in assigned["train"]]
+        else:
+            parts = _divide(config, look(list(range(len(table.rows)))))
+            train = parts["train"].kept_rows
+        if "train" in splits:
+            train = parts["train"].kept_rows
+        for name in splits:
+            if name != "test" and not parts[name].kept:
+                raise DataError(_empty_split(table, name, config, faults))
+        if labels_from is None:
+            _check_modalities(config, [parts[name] for name in splits], table)
+        tasks = _tasks(config, labels_from, train, faults)
+        loaded = {name: parts[name].load(tasks, faults) for name in splits}
     return Dataset(config.model_copy(update={"tasks": tasks}), loaded, faults, table.fingerprint)
 
 
-class _Pictures:
-    """The pictures of some rows, for every image modality, with what is present."""
+@dataclass
+class _Part:
+    """Rows whose pictures were looked at together, and which of them are kept (positions in `rows`)."""
 
-    def __init__(
-        self,
+    rows: list[Row]
+    pictures: Pictures
+    texts: dict[str, list[str]]
+    present: NDArray[np.bool_]  # [rows, M]
+    kept: list[int]
+
+    @classmethod
+    def of(
+        cls,
         config: Config,
-        source: Source,
-        rows: Sequence[Row],
-        indexes: list[int],
-        cache: Path,
-        progress: Progress | None,
-        stack: ExitStack,
-    ) -> None:
-        self.indexes = indexes
-        self._rows = [rows[index] for index in indexes]
-        self._modalities = config.modalities
-        self._stores: dict[str, ImageStore] = {}
-        self._looks: dict[str, list[Look]] = {}
-        for name, modality in config.modalities.items():
-            if isinstance(modality, ImageModality):
-                files = [fill(modality.path, row) for row in self._rows]
-                store = ImageStore(source, files, modality, cache, f"decode {name}", progress or _silent)
-                self._stores[name] = stack.enter_context(store)
-                self._looks[name] = self._stores[name].look()
-
-    def present(self, texts: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
-        """Which modalities each row has: bool [n, M]."""
-        columns = [
-            [look.digest is not None for look in self._looks[name]]
-            if name in self._looks
-            else [bool(texts[name][index]) for index in self.indexes]
-            for name in self._modalities
-        ]
-        return np.array(columns, dtype=np.bool_).reshape(len(columns), -1).T
-
-    def readable(self, texts: Mapping[str, Sequence[str]], faults: Faults) -> list[int]:
-        """The positions of the rows that have a modality at all; what is missing is counted in `faults`."""
-        present = self.present(texts)
-        for position, row in enumerate(self._rows):
-            for column, name in enumerate(self._modalities):
-                if present[position, column]:
-                    continue
-                if name in self._looks:
-                    look = self._looks[name][position]
-                    faults.add(look.fault, f"{name}: {look.message}", line=row.line, id=row.id)
+        indexes: Sequence[int],
+        rows: list[Row],
+        pictures: Pictures,
+        texts: Mapping[str, Sequence[str]],
+        faults: Faults,
+    ) -> _Part:
+        """Find out what each row has; what is missing is counted, and rows that have nothing are not kept."""
+        own = {name: [column[index] for index in indexes] for name, column in texts.items()}
+        present = np.zeros((len(rows), len(config.modalities)), dtype=np.bool_)
+        for column, name in enumerate(config.modalities):
+            for position, row in enumerate(rows):
+                if name in own:
+                    present[position, column] = bool(own[name][position])
+                    if not present[position, column]:
+                        faults.add("empty text", name, line=row.line, id=row.id)
                 else:
-                    faults.add("empty text", name, line=row.line, id=row.id)
-            if not present[position].any():
-                faults.add("nothing to read", f"none of {', '.join(self._modalities)}", line=row.line, id=row.id)
-        return [int(position) for position in np.flatnonzero(present.any(axis=1))]
+                    look = pictures.looks[name][position]
+                    present[position, column] = look.digest is not None
+                    if look.digest is None:
+                        faults.add(look.fault, f"{name}: {look.message}", line=row.line, id=row.id)
+        readable = present.any(axis=1)
+        for row, has_any in zip(rows, readable, strict=True):
+            if not has_any:
+                faults.add("nothing to read", f"none of {', '.join(config.modalities)}", line=row.line, id=row.id)
+        return cls(rows, pictures, own, present, [int(position) for position in np.flatnonzero(readable)])
 
-    def digests(self, positions: Sequence[int]) -> list[list[str | None]]:
-        """For each image modality, the digest of each row's pixels."""
-        return [[looks[position].digest for position in positions] for looks in self._looks.values()]
+    @property
+    def kept_rows(self) -> list[Row]:
+        return [self.rows[position] for position in self.kept]
 
-    def take(self, positions: Sequence[int]) -> dict[str, NDArray[np.uint8]]:
-        """The pictures of some of the rows."""
-        return {name: store.take(positions) for name, store in self._stores.items()}
+    def keys(self) -> list[list[object]]:
+        """For each kept row its text and, for each image modality, its pixels: rows with an equal one are look-alikes.
+
+        All texts of a row are one key, since a text modality of its own may be as coarse as a brand, which would tie
+        everything together. None where there is no text or no picture.
+        """
+        columns = [[text.casefold() for text in column] for column in self.texts.values()]
+        texts: list[object] = [key if any(key) else None for key in zip(*columns, strict=True)]
+        looks = self.pictures.looks.values()
+        keys: list[list[object]] = [[column[position].digest for position in self.kept] for column in looks]
+        if texts:
+            keys.append([texts[position] for position in self.kept])
+        return keys
+
+    def load(self, tasks: Mapping[str, Task], faults: Faults) -> Split:
+        """The kept rows as arrays."""
+        rows = self.kept_rows
+        return Split(
+            ids=[row.id for row in rows],
+            images=self.pictures.take(self.kept),
+            texts={name: [column[position] for position in self.kept] for name, column in self.texts.items()},
+            present=self.present[self.kept],
+            labels={name: encode_task(name, task, rows, faults) for name, task in tasks.items()},
+        )
+
+
+def _divide(config: Config, part: _Part) -> dict[str, _Part]:
+    """Divide the kept rows of a part into splits, look-alikes together."""
+    groups = group(len(part.kept), part.keys())
+    divided = split_by_group(groups, config.data, config.training.seed)
+    return {
+        name: _Part(part.rows, part.pictures, part.texts, part.present, [part.kept[number] for number in numbers])
+        for name, numbers in divided.items()
+    }
 
 
 def _read_texts(config: Config, rows: Sequence[Row]) -> dict[str, list[str]]:
     """Every row's text for every text modality: its columns joined and normalised."""
     return {
         name: [normalise_text(" ".join(row.fields[column] for column in modality.columns)) for row in rows]
-        for name, modality in _text_modalities(config.modalities).items()
+        for name, modality in config.modalities.items()
+        if isinstance(modality, TextModality)
     }
 
 
-def _text_modalities(modalities: Mapping[str, Modality]) -> dict[str, TextModality]:
-    return {name: modality for name, modality in modalities.items() if isinstance(modality, TextModality)}
-
-
-def _joint(texts: Mapping[str, Sequence[str]], indexes: Sequence[int]) -> list[tuple[str, ...] | None]:
-    """One key a row: all its texts, in one case; None without text.
-
-    All together, since a text modality of its own may be as coarse as a brand, which would tie everything together.
-    """
-    joined = [tuple(column[index].casefold() for column in texts.values()) for index in indexes]
-    return [key if any(key) else None for key in joined]
+def _check_modalities(config: Config, parts: Sequence[_Part], table: Table) -> None:
+    """Raise DataError for a modality that no row has: there would be nothing to learn it from."""
+    for column, name in enumerate(config.modalities):
+        if any(part.present[part.kept, column].any() for part in parts):
+            continue
+        looks = [part.pictures.looks[name][0] for part in parts if part.pictures.looks.get(name)]
+        why = f"the first one: {looks[0].message}; put the pictures" if looks else "fill in its columns"
+        where = " beside the table, as a folder or a zip of that name" if looks else ""
+        raise DataError(f"{table.name}: no row has a usable {name}; {why}{where}, or remove modality {name}")
 
 
 def _tasks(config: Config, labels_from: Config | None, train: Sequence[Row], faults: Faults) -> dict[str, Task]:
@@ -214,13 +216,9 @@ def _tasks(config: Config, labels_from: Config | None, train: Sequence[Row], fau
     return {name: labels_from.tasks[name] for name in config.tasks}
 
 
-def _empty_split(table: str, name: str, config: Config, faults: Faults) -> str:
+def _empty_split(table: Table, name: str, config: Config, faults: Faults) -> str:
     found = faults.render()
     return (
-        f"{table}: no usable row in split {name}; mark rows with {name!r} in column {config.data.split!r}, or drop "
-        f"that column to have rows divided by group" + (f"\n{found}" if found else "")
+        f"{table.name}: no usable row in split {name}; mark rows with {name!r} in column {config.data.split!r}, "
+        "or drop that column to have rows divided by group" + (f"\n{found}" if found else "")
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""

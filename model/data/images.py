@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +79,8 @@ class ImageStore:
         path = self._cache / f"{self._key}.json"
         try:
             return [Look(*entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-        except FileNotFoundError:
-            pass
-        except (ValueError, TypeError):
-            path.unlink(missing_ok=True)
-        looks = self._decode()
+        except (OSError, ValueError, TypeError):  # there is none, or not one that this version reads
+            looks = self._decode()
         with _complete(path) as partial:
             partial.write_text(json.dumps([(look.digest, look.fault, look.message) for look in looks]), "utf-8")
         return looks
@@ -91,21 +90,26 @@ class ImageStore:
         everything = len(rows) == len(self._names) and all(row == index for index, row in enumerate(rows))
         name = self._key if everything else f"{self._key}-{_digest(repr(list(rows)).encode())[:16]}"
         path = self._cache / f"{name}.npy"
-        if not path.exists():
-            if self._scratch is None:
-                self._decode()
-            assert self._scratch is not None
-            if everything:
-                os.replace(self._scratch, path)
-                self._scratch = None
-            else:
-                self._copy(self._scratch, rows, path)
-        return _open(path)
+        stored = _open(path)
+        if stored is not None and stored.shape == (len(rows), *self._shape):
+            return stored
+        if self._scratch is None:
+            self._decode()
+        assert self._scratch is not None
+        if everything:
+            os.replace(self._scratch, path)
+            self._scratch = None
+        else:
+            self._copy(self._scratch, rows, path)
+        stored = _open(path)
+        if stored is None:
+            raise DataError(f"{path}: vanished or changed while it was read; run again")
+        return stored
 
     def _copy(self, scratch: Path, rows: Sequence[int], path: Path) -> None:
-        decoded = _open(scratch)
+        decoded = np.lib.format.open_memmap(scratch, "r")
         with _complete(path) as partial:
-            chosen = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(rows), *self._shape))
+            chosen = self._create(partial, len(rows))
             for start in range(0, len(rows), _COPY_ROWS):
                 chosen[start : start + _COPY_ROWS] = decoded[list(rows[start : start + _COPY_ROWS])]
             chosen.flush()
@@ -115,7 +119,7 @@ class ImageStore:
         total = len(self._names)
         looks: list[Look] = [Look(None)] * total
         self._scratch = _partial(self._cache / f"{self._key}.npy")
-        out = np.lib.format.open_memmap(self._scratch, "w+", np.uint8, (total, *self._shape))
+        out = self._create(self._scratch, total)
 
         def work(start: int) -> int:
             rows = range(start, min(start + _CHUNK, total))
@@ -138,6 +142,18 @@ class ImageStore:
                 raise
         out.flush()
         return looks
+
+    def _create(self, path: Path, rows: int) -> np.memmap[Any, np.dtype[np.uint8]]:
+        """A new store of zeros. Raises DataError when the disk has no room for it."""
+        needed = rows * math.prod(self._shape)
+        free = shutil.disk_usage(path.parent).free
+        if needed > free:
+            # Checked beforehand: a memory map that outgrows the disk kills the process without a message.
+            raise DataError(
+                f"{path.parent}: decoded pictures need {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; "
+                "make room or set TRUNKLINE_CACHE to another disk"
+            )
+        return np.lib.format.open_memmap(path, "w+", np.uint8, (rows, *self._shape))
 
     def _decode_one(self, row: int, out: Pixels) -> Look:
         name = self._names[row]
@@ -170,8 +186,12 @@ def default_cache() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "trunkline"
 
 
-def _open(path: Path) -> Pixels:
-    stored: Pixels = np.lib.format.open_memmap(path, "r")
+def _open(path: Path) -> Pixels | None:
+    """A store, or None when there is none that can be read."""
+    try:
+        stored: Pixels = np.lib.format.open_memmap(path, "r")
+    except (OSError, ValueError):
+        return None
     return stored
 
 
@@ -181,7 +201,9 @@ def _partial(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
-        raise DataError(f"{path.parent}: cannot write the image cache ({error.strerror}); set TRUNKLINE_CACHE") from None
+        raise DataError(
+            f"{path.parent}: cannot write the image cache ({error.strerror}); set TRUNKLINE_CACHE"
+        ) from None
     os.close(handle)
     return Path(name)
 

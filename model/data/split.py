@@ -59,11 +59,6 @@ def split_by_group(groups: Sequence[Sequence[int]], config: DataConfig, seed: in
     room = {"val": max(1, round(total * config.val_share))}
     if config.test_share:
         room["test"] = max(1, round(total * config.test_share))
-    if len(groups) < len(room) + 1:
-        raise DataError(
-            f"{total} rows fall into {len(groups)} group(s) that share a text or a picture: too few for "
-            f"train, {', '.join(room)}. Add rows, or a column {config.split!r} with train, val and test."
-        )
     order = list(range(len(groups)))
     random.Random(seed).shuffle(order)
     chosen: dict[str, list[int]] = {name: [] for name in SPLITS}
@@ -74,9 +69,14 @@ def split_by_group(groups: Sequence[Sequence[int]], config: DataConfig, seed: in
             chosen[fits[0]].extend(groups[number])
         else:
             left.append(number)
+    left.sort(key=lambda number: len(groups[number]), reverse=True)
     for name in room:
-        if not chosen[name]:
-            left.sort(key=lambda number: len(groups[number]), reverse=True)
+        if not chosen[name] and left:
             chosen[name].extend(groups[left.pop()])
+    if not left:
+        raise DataError(
+            f"{total} rows fall into {len(groups)} group(s) that share a text or a picture: too few for "
+            f"train, {', '.join(room)}. Add rows, or a column {config.split!r} that says which row goes where."
+        )
     chosen["train"] = [index for number in left for index in groups[number]]
     return {name: sorted(indexes) for name, indexes in chosen.items()}

@@ -59,7 +59,7 @@ def read_table(source: Source, config: Config, faults: Faults) -> Table:
     rows = []
     seen: dict[str, int] = {}
     for line, values in records:
-        if not any(value.strip() for value in values):
+        if not any(value.strip() for value in values) and not lines[line - 1].strip():
             continue
         if len(values) != len(columns):
             faults.add("malformed row", f"{len(values)} fields where the header has {len(columns)}", line=line)
@@ -86,13 +86,14 @@ def fill(template: str, row: Row) -> str:
 def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each record.
 
-    A quote that never closes would swallow the rest of the file. So a record that spans lines and does not fit the
-    header is taken for one bad line, and reading goes on at the next.
+    A quote that never closes would swallow the rest of the file, or all up to the next quote. So where quotes do not
+    pair up, or a record spans lines and does not fit the header, its first line is read on its own and the next
+    record starts behind it.
     """
     start = 0
     width = 0
     while start < len(lines):
-        reader = csv.reader(lines[start:])
+        reader = csv.reader(lines[start:], strict=True)
         used = 0
         try:
             for values in reader:
@@ -103,10 +104,16 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
                 used = reader.line_num
             return
         except csv.Error:
-            # More fields than any header: counted by the caller as a row that does not fit.
-            bad = next(csv.reader([lines[start + used]], quoting=csv.QUOTE_NONE), [])
-            yield start + used + 1, bad if len(bad) != width else [*bad, ""]
+            yield start + used + 1, _alone(lines[start + used])
             start += used + 1
+
+
+def _alone(line: str) -> list[str]:
+    """The fields of a line on its own, with quotes taken as they come; none when even so it cannot be read."""
+    try:
+        return next(csv.reader([line.rstrip("\r\n")]), [])
+    except csv.Error:
+        return []
 
 
 def _check_columns(name: str, columns: Sequence[str], config: Config) -> None:
