@@ -1,0 +1,134 @@
+"""From the network's numbers to what the HTTP contract shows: plain dicts of labels and floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.serving.engine import Row
+from app.serving.types import Options
+from model.calibration import Calibration
+from model.config import Config, Task
+from model.conformal import prediction_interval, prediction_set
+
+DEFAULT_COVERAGE = 0.9  # of intervals, where the request names none
+_DIGITS = 6
+_REGRESSION_DIGITS = 7  # significant ones, which is what float32 holds
+
+
+def shape(
+    row: Row,
+    tasks: tuple[str, ...],
+    modalities: tuple[str, ...],
+    options: Options,
+    config: Config,
+    calibration: Calibration,
+) -> dict[str, dict[str, Any]]:
+    """Every asked task's prediction, in the order of `tasks`.
+
+    `modalities`: those present, in the bundle's order. A set or an interval is left out where the bundle holds no
+    calibration for it, or too few samples to vouch for a bounded one.
+    """
+    predictions = {}
+    for name in tasks:
+        task = config.tasks[name]
+        threshold = calibration.threshold(name, modalities, options.coverage or DEFAULT_COVERAGE)
+        prediction = _SHAPES[task.kind](task, row.probabilities[name], threshold, options)
+        if options.explain:
+            prediction["explanation"] = _explanation(row, name, modalities, config, calibration)
+        predictions[name] = prediction
+    return predictions
+
+
+def _multiclass(
+    task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
+) -> dict[str, Any]:
+    order = np.argsort(-probabilities, kind="stable")[: options.top_k]
+    top = [{"label": task.labels[index], "confidence": _round(probabilities[index])} for index in order]
+    prediction: dict[str, Any] = {"kind": "multiclass", **top[0], "top": top}
+    if options.coverage is not None and threshold is not None:
+        prediction["set"] = [task.labels[index] for index in prediction_set(probabilities, threshold)]
+    return prediction
+
+
+def _multilabel(
+    task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
+) -> dict[str, Any]:
+    return {
+        "kind": "multilabel",
+        "labels": [label for label, p in zip(task.labels, probabilities, strict=True) if p >= 0.5],
+        "confidences": {label: _round(p) for label, p in zip(task.labels, probabilities, strict=True)},
+    }
+
+
+def _binary(
+    task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
+) -> dict[str, Any]:
+    positive = float(probabilities[0])
+    return {
+        "kind": "binary",
+        "label": task.labels[positive >= 0.5],
+        "confidence": _round(max(positive, 1 - positive)),
+    }
+
+
+def _ordinal(
+    task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
+) -> dict[str, Any]:
+    best = int(np.argmax(probabilities))
+    prediction: dict[str, Any] = {
+        "kind": "ordinal",
+        "value": _number(task.labels[best]),
+        "confidence": _round(probabilities[best]),
+    }
+    if threshold is not None:
+        prediction["interval"] = [_number(task.labels[end]) for end in prediction_interval(probabilities, threshold)]
+    return prediction
+
+
+def _regression(
+    task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
+) -> dict[str, Any]:
+    value = float(probabilities[0])
+    prediction: dict[str, Any] = {"kind": "regression", "value": _significant(value)}
+    if threshold is not None and np.isfinite(threshold):
+        prediction["interval"] = [_significant(value - threshold), _significant(value + threshold)]
+    return prediction
+
+
+_SHAPES = {
+    "multiclass": _multiclass,
+    "multilabel": _multilabel,
+    "binary": _binary,
+    "ordinal": _ordinal,
+    "regression": _regression,
+}
+
+
+def _explanation(
+    row: Row, task: str, modalities: tuple[str, ...], config: Config, calibration: Calibration
+) -> dict[str, dict[str, float]]:
+    return {
+        "alpha": {
+            name: _round(weight)
+            for name, weight in zip(config.modalities, row.alpha, strict=True)
+            if name in modalities
+        },
+        "beta": {member: _round(weight) for member, weight in calibration.beta(task, modalities).items()},
+        "relation": {other: _round(weight) for other, weight in row.relation[task].items()},
+    }
+
+
+def _round(value: float | np.floating) -> float:
+    return round(float(value), _DIGITS)
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.{_REGRESSION_DIGITS}g}")
+
+
+def _number(label: str) -> int | float:
+    value = float(label)
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,124 @@
+"""Between the event loop and the engine: prepared requests in, each one's own share of a batch out."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from app.errors import DeadlineExceeded, QueueFull, ServiceError
+from app.serving.batcher import Batcher, Step
+from app.serving.engine import Batch, Engine, Finished, Row
+from app.serving.registry import Served
+from app.serving.runtime import item_length
+from app.telemetry.metrics import Metrics
+from model.preprocess import Item
+
+_SMOOTHING = 0.1  # share of the newest batch in the running mean of the service time
+_LONGEST_RETRY = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One request's outputs, and what its way through queue and engine was like."""
+
+    row: Row
+    queued: float  # seconds
+    ran: float  # seconds
+    batch_size: int
+
+
+@dataclass
+class _Request:
+    served: Served
+    item: Item
+    tasks: tuple[str, ...]
+    added: float
+    future: asyncio.Future[Ran]
+
+
+class Dispatcher:
+    """Owns the batcher and feeds the engine. Lives in the event loop alone, so it needs no lock."""
+
+    def __init__(self, engine: Engine, batcher: Batcher[int], metrics: Metrics) -> None:
+        """Feed `engine` with what `batcher` decides."""
+        self._engine = engine
+        self._batcher = batcher
+        self._metrics = metrics
+        self._requests: dict[int, _Request] = {}
+        self._ids = itertools.count()
+        self._seconds_per_item = 0.0
+        self._closed: Callable[[], ServiceError] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Prepared requests that wait for the engine."""
+        return len(self._batcher)
+
+    def seconds_for(self, requests: int) -> float:
+        """How long so many requests take, by the measured pace: between 1 and 60 seconds."""
+        return min(max(1.0, requests * self._seconds_per_item), _LONGEST_RETRY)
+
+    async def run(self, served: Served, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0) -> Ran:
+        """Wait for a place in a batch and for its outputs. Cancelling the caller drops a request that still waits.
+
+        Raises QueueFull, DeadlineExceeded, InferenceFailed, and whatever `close` was given.
+        """
+        if self._closed is not None:
+            raise self._closed()
+        now = time.monotonic()
+        id = next(self._ids)
+        request = _Request(served, item, tasks, now, asyncio.get_running_loop().create_future())
+        self._requests[id] = request
+        try:
+            self._take(self._batcher.add(id, now, item_length(item), deadline, priority, group=served.bundle.name))
+            return await request.future
+        finally:
+            self._batcher.cancel(id)
+            del self._requests[id]
+
+    def close(self, error: Callable[[], ServiceError]) -> None:
+        """End every request that waits or runs with an error of its own, and each that comes later."""
+        self._closed = error
+        for id, request in self._requests.items():
+            self._batcher.cancel(id)
+            _fail(request, error())
+
+    def _take(self, step: Step[int]) -> None:
+        for id in step.expired:
+            _fail(self._requests[id], DeadlineExceeded("The deadline passed while the request waited for the engine."))
+        for id in step.refused:
+            retry_after = self.seconds_for(self.waiting)
+            _fail(self._requests[id], QueueFull("The queue is full; try again later.", retry_after=retry_after))
+        if step.run:
+            requests = [self._requests[id] for id in step.run]
+            batch = Batch(requests[0].served.runtime, [request.item for request in requests], _union(requests))
+            self._engine.submit(batch, partial(self._deliver, requests))
+
+    def _deliver(self, requests: list[_Request], finished: Finished) -> None:
+        # The next batch first: the engine idles until then.
+        self._take(self._batcher.engine_free(time.monotonic()))
+        ran = finished.ended - finished.started
+        size = len(requests)
+        self._seconds_per_item += _SMOOTHING * (ran / size - self._seconds_per_item)
+        self._metrics.batch(size)
+        for request, result in zip(requests, finished.results, strict=True):
+            if isinstance(result, ServiceError):
+                _fail(request, result)
+            elif not request.future.done():
+                request.future.set_result(Ran(result, finished.started - request.added, ran, size))
+
+
+def _fail(request: _Request, error: ServiceError) -> None:
+    if not request.future.done():
+        request.future.set_exception(error)
+
+
+def _union(requests: list[_Request]) -> tuple[str, ...] | None:
+    """The heads that any of the requests asks for, in the bundle's order; None for all of them."""
+    asked = {task for request in requests for task in request.tasks}
+    tasks = tuple(requests[0].served.bundle.config.tasks)
+    return None if len(asked) == len(tasks) else tuple(task for task in tasks if task in asked)

@@ -1,0 +1,265 @@
+"""The way of a request: admit, intake, batch, run, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+from app.errors import DeadlineExceeded, Draining, EngineUnavailable, ServiceError
+from app.intake.pool import IntakePool
+from app.intake.prepare import Prepared
+from app.serving.admission import Admission, Ticket
+from app.serving.answers import shape
+from app.serving.batcher import Batcher
+from app.serving.dispatcher import Dispatcher
+from app.serving.engine import Engine
+from app.serving.options import resolve_tasks
+from app.serving.registry import Registry, Served, load_served
+from app.serving.runtime import MakeRuntime, TorchRuntime
+from app.serving.types import Answer, Options, ServingConfig
+from app.telemetry.metrics import Metrics
+from model.config import Config
+from model.preprocess import TextTokenizer
+
+log = logging.getLogger(__name__)
+
+State = Literal["starting", "ready", "draining", "failed"]
+Parts = Mapping[str, bytes | str]
+
+_START_RETRY = 2.0  # seconds; loading takes about as long
+_DRAIN_RETRY = 5.0  # seconds, in which another instance should have taken over
+_SHORTEST_STOP = 1.0  # seconds that the engine's thread gets to end, however late it is
+
+
+class Prepare(Protocol):
+    """`app.intake.prepare.prepare` with its limits bound."""
+
+    def __call__(self, parts: Parts, config: Config, tokenizers: Mapping[str, TextTokenizer]) -> Prepared:
+        """One request's parts as the item that the network reads. Raises ServiceError."""
+        ...
+
+
+class Pipeline:
+    """One for the process, in one event loop."""
+
+    def __init__(
+        self,
+        config: ServingConfig,
+        pool: IntakePool,
+        prepare: Prepare,
+        metrics: Metrics,
+        *,
+        make_runtime: MakeRuntime | None = None,
+    ) -> None:
+        """Nothing is loaded before `start`. The pool stays the caller's to close."""
+        self.registry = Registry()
+        self._config = config
+        self._pool = pool
+        self._prepare = prepare
+        self._metrics = metrics
+        self._make_runtime = make_runtime or partial(TorchRuntime, device=config.device, threads=config.torch_threads)
+        self._state: State = "starting"
+        self._reason: str | None = "not started"
+        self._engine: Engine | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._admission = Admission(config.max_in_flight, config.max_bytes_in_flight, self._retry_after)
+        metrics.watch(
+            in_flight=lambda: self._admission.requests,
+            bytes_in_flight=lambda: self._admission.bytes,
+            queue=lambda: self._dispatcher.waiting if self._dispatcher else 0,
+            state=lambda: self.state,
+        )
+
+    @property
+    def state(self) -> State:
+        """Starting, ready, draining or failed. Requests are admitted when ready, and only then."""
+        if self._state == "ready" and not (self._engine and self._engine.alive):
+            return "failed"
+        return self._state
+
+    @property
+    def reason(self) -> str | None:
+        """What is being started, or what failed; None when ready or draining."""
+        if self._state == "ready" and self.state == "failed":
+            return "the engine's thread has ended"
+        return self._reason
+
+    async def start(self) -> None:
+        """Load the bundles, check their golden cases, warm up; then ready.
+
+        Where that fails, the state is failed with the reason, and the error is raised: BundleError, or
+        RuntimeUnavailable for a device that is not there.
+        """
+        self._engine = engine = Engine()
+        batcher: Batcher[int] = Batcher(max_batch=max(self._config.batch_sizes), max_queue=self._config.max_queue)
+        self._dispatcher = Dispatcher(engine, batcher, self._metrics)
+        try:
+            for path in self._config.bundles:
+                self._reason = f"loading {path}"
+                await self._load(engine, path)
+        except EngineUnavailable:
+            log.info("start was given up: the service is draining")
+        except Exception as error:
+            self._state, self._reason = "failed", str(error)
+            await engine.stop(_SHORTEST_STOP)
+            raise
+        if self._state == "starting":
+            self._state, self._reason = "ready", None
+
+    async def _load(self, engine: Engine, path: Path) -> None:
+        started = time.monotonic()
+        served = await engine.call(partial(load_served, path, self._make_runtime, self._config.batch_sizes))
+        self.registry.add([served])
+        bundle, device = served.bundle, served.runtime.device
+        self._metrics.bundle(bundle.name, bundle.version, bundle.digest, device)
+        seconds = time.monotonic() - started
+        log.info("bundle %s %s is ready on %s after %.1f s", bundle.name, bundle.version, device, seconds)
+
+    async def drain(self, timeout: float) -> None:
+        """Refuse new requests, let accepted ones finish for `timeout` seconds, end the rest, stop the engine.
+
+        Can be called in any state, and again. Raises nothing.
+        """
+        ends = time.monotonic() + timeout
+        if self._state != "failed":
+            self._state, self._reason = "draining", None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._admission.wait_idle()
+        except TimeoutError:
+            log.warning("%d requests did not finish within %g s", self._admission.requests, timeout)
+        if self._dispatcher:
+            self._dispatcher.close(_draining)
+        if self._engine and not await self._engine.stop(max(_SHORTEST_STOP, ends - time.monotonic())):
+            log.error("the engine is still busy; it ends with the process")
+
+    def admit(self, nbytes: int, deadline: float | None = None) -> Ticket:
+        """A place in flight, to be had before a body is read: `with pipeline.admit(content_length) as ticket:`.
+
+        `deadline`: a time.monotonic() value, by default the configured seconds from now. A body of unknown length
+        starts at 0 and calls `ticket.resize` as it grows. Raises QueueFull, TooLarge, Draining, EngineUnavailable; such
+        a refusal is counted in the metrics.
+        """
+        try:
+            self._check_ready()
+            if deadline is None:
+                deadline = time.monotonic() + self._config.default_deadline
+            return self._admission.enter(nbytes, deadline)
+        except ServiceError as error:
+            self._metrics.request(error.code)
+            raise
+
+    async def predict(
+        self,
+        parts: Parts,
+        options: Options,
+        *,
+        model: str | None = None,
+        deadline: float | None = None,
+        ticket: Ticket | None = None,
+        priority: int = 0,
+    ) -> Answer:
+        """Every asked task's answer to one request's parts.
+
+        `ticket`: the place that the caller took with `admit`, and keeps; its deadline counts. Without one, a place is
+        taken here for the size of the parts, with `deadline` as in `admit`. Raises ServiceError of every kind; the
+        outcome is counted in the metrics.
+        """
+        if ticket is None:
+            with self.admit(_size(parts), deadline) as own:
+                return await self.predict(parts, options, model=model, ticket=own, priority=priority)
+        outcome = "internal-error"
+        try:
+            answer = await self._answer_in_time(parts, options, model, ticket, priority)
+            outcome = "ok"
+            self._metrics.stages(answer.timings)
+            return answer
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.request(outcome)
+
+    async def _answer_in_time(
+        self, parts: Parts, options: Options, model: str | None, ticket: Ticket, priority: int
+    ) -> Answer:
+        if ticket.remaining <= 0:
+            raise _late()
+        try:
+            async with asyncio.timeout(ticket.remaining) as limit:
+                return await self._answer(parts, options, model, ticket, priority)
+        except TimeoutError:
+            if limit.expired():
+                raise _late() from None
+            raise
+
+    async def _answer(self, parts: Parts, options: Options, model: str | None, ticket: Ticket, priority: int) -> Answer:
+        entered = time.monotonic()
+        if self._dispatcher is None:
+            raise self._unavailable()
+        served = self.registry.get(model)
+        config = served.bundle.config
+        tasks = resolve_tasks(options, config)
+        admitted = time.monotonic()
+        prepared = await self._pool.run(self._prepare_in_time, parts, served, ticket.deadline)
+        taken_in = time.monotonic()
+        ran = await self._dispatcher.run(served, prepared.item, tasks, ticket.deadline, priority)
+        delivered = time.monotonic()
+        modalities = tuple(name for name in config.modalities if name in prepared.item)
+        predictions = shape(ran.row, tasks, modalities, options, config, served.bundle.calibration)
+        return Answer(
+            model=served.bundle.name,
+            version=served.bundle.version,
+            modalities=modalities,
+            predictions=predictions,
+            truncated=prepared.truncated,
+            timings={
+                "admit": admitted - entered,
+                "intake": taken_in - admitted,
+                "queue": ran.queued,
+                "run": ran.ran,
+                "answer": time.monotonic() - delivered,
+            },
+            batch_size=ran.batch_size,
+        )
+
+    def _prepare_in_time(self, parts: Parts, served: Served, deadline: float) -> Prepared:
+        # In the pool's thread: a request may have waited for it past its deadline.
+        if time.monotonic() >= deadline:
+            raise _late()
+        return self._prepare(parts, served.bundle.config, served.bundle.tokenizers)
+
+    def _check_ready(self) -> None:
+        state = self.state
+        if state == "draining":
+            raise _draining()
+        if state != "ready":
+            raise self._unavailable()
+
+    def _unavailable(self) -> EngineUnavailable:
+        if self.state == "starting":
+            return EngineUnavailable("The service is still starting; try again shortly.", retry_after=_START_RETRY)
+        return EngineUnavailable("The engine has failed; its log says why.", retry_after=_DRAIN_RETRY)
+
+    def _retry_after(self) -> float:
+        return self._dispatcher.seconds_for(self._admission.requests) if self._dispatcher else _START_RETRY
+
+
+def _draining() -> Draining:
+    return Draining("The service is shutting down; try again shortly.", retry_after=_DRAIN_RETRY)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The deadline passed before the answer was ready; allow more time or try again later.")
+
+
+def _size(parts: Parts) -> int:
+    return sum(len(part) for part in parts.values())

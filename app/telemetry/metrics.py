@@ -1,0 +1,86 @@
+"""What the service tells Prometheus, under `trunkline_*`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+STATES = ("starting", "ready", "draining", "failed")
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """One service's metrics, in a registry of their own, so that two services in a process do not mix."""
+
+    def __init__(self) -> None:
+        """Register every metric, at zero."""
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "trunkline_requests", "Requests that ended, by outcome: ok, cancelled, or an error's code.", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._requests.labels("ok")
+        self._in_flight = Gauge(
+            "trunkline_requests_in_flight", "Requests between admission and end.", registry=registry
+        )
+        self._bytes = Gauge("trunkline_bytes_in_flight", "Upload bytes held by requests in flight.", registry=registry)
+        self._queue = Gauge("trunkline_queue_length", "Prepared requests waiting for the engine.", registry=registry)
+        self._batch_size = Histogram(
+            "trunkline_batch_size", "Requests in a forward.", buckets=_BATCH_SIZES, registry=registry
+        )
+        self._stages = Histogram(
+            "trunkline_stage_seconds", "Seconds that an answered request spent in each stage.", ["stage"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._bundles = Gauge(
+            "trunkline_bundle_info", "Bundles that are served; always 1.", ["name", "version", "digest", "device"],
+            registry=registry,
+        )  # fmt: skip
+        self._state = Gauge(
+            "trunkline_engine_state", "1 at the state that the engine is in, else 0.", ["state"], registry=registry
+        )
+
+    def watch(
+        self,
+        *,
+        in_flight: Callable[[], int],
+        bytes_in_flight: Callable[[], int],
+        queue: Callable[[], int],
+        state: Callable[[], str],
+    ) -> None:
+        """Read these gauges at their source whenever they are shown, so that they are exact at any time."""
+        self._in_flight.set_function(in_flight)
+        self._bytes.set_function(bytes_in_flight)
+        self._queue.set_function(queue)
+        for name in STATES:
+            self._state.labels(name).set_function(partial(_is, state, name))
+
+    def request(self, outcome: str) -> None:
+        """A request ended: `ok`, `cancelled`, or an error's code."""
+        self._requests.labels(outcome).inc()
+
+    def batch(self, size: int) -> None:
+        """A forward ran for `size` requests."""
+        self._batch_size.observe(size)
+
+    def stages(self, seconds: Mapping[str, float]) -> None:
+        """An answered request's seconds by stage."""
+        for stage, value in seconds.items():
+            self._stages.labels(stage).observe(value)
+
+    def bundle(self, name: str, version: str, digest: str, device: str) -> None:
+        """A bundle is served from now on."""
+        self._bundles.labels(name, version, digest, device).set(1)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text of `/metrics` and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+def _is(state: Callable[[], str], name: str) -> float:
+    return float(state() == name)
