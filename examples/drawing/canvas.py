@@ -6,6 +6,7 @@ Coordinates are those of the finished picture, in pixels from its top left corne
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -220,7 +221,7 @@ def _dashes(points: Outline, length: float, gap: float) -> Iterable[Outline]:
     """Cut a polyline into dashes of `length` with `gap` between them."""
     piece: Outline = [points[0]]
     left, drawing = length, True
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         span, done = math.hypot(x1 - x0, y1 - y0), 0.0
         while span - done > left:
             done += left

@@ -1,0 +1,169 @@
+// The page: reads what the model takes and answers, asks, and shows what came back.
+import { answerCards, emptyCards, spoken } from "./answers.js";
+import { Problem, describeModel, listModels, predict } from "./api.js";
+import { byId, element } from "./dom.js";
+import { buildInputs } from "./inputs.js";
+import { sampleButtons } from "./samples.js";
+import { timingNodes } from "./timing.js";
+
+const page = { model: null, inputs: null, running: null };
+
+function wire() {
+  byId("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask();
+  });
+  byId("form").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask();
+  });
+  byId("model-name").addEventListener("change", (event) => open(event.target.value));
+  byId("tasks-all").addEventListener("click", () => checkTasks(true));
+  byId("tasks-none").addEventListener("click", () => checkTasks(false));
+  document.addEventListener("paste", (event) => {
+    const picture = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
+    if (picture && page.inputs?.takePicture(picture)) event.preventDefault();
+  });
+  // A picture dropped beside its place must not replace the page.
+  for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
+}
+
+/** Show a model, the default one where none is named. */
+async function open(name) {
+  try {
+    if (name === undefined) {
+      const names = await listModels();
+      byId("model-name").replaceChildren(...names.map((each) => element("option", { value: each }, each)));
+      byId("model-name").disabled = names.length < 2;
+      name = names[0];
+    }
+    await load(name);
+    byId("sample-list").replaceChildren(...(await sampleButtons(useSample)));
+    byId("samples").hidden = !Object.values(page.model.modalities).some(({ kind }) => kind === "image");
+  } catch (error) {
+    showProblem(error, () => open(name));
+  }
+}
+
+async function load(name) {
+  page.running?.abort();
+  page.model = await describeModel(name);
+  page.inputs = buildInputs(page.model.modalities, refresh);
+  byId("inputs").replaceChildren(...page.inputs.nodes);
+  byId("any-will-do").hidden = page.inputs.nodes.length < 2;
+  byId("model").hidden = false;
+  byId("model-version").textContent = `version ${page.model.version}`;
+  byId("tasks").replaceChildren(...Object.keys(page.model.tasks).map(taskBox));
+  byId("task-filter").hidden = Object.keys(page.model.tasks).length < 2;
+  byId("cards").replaceChildren(...emptyCards(page.model.tasks));
+  byId("used").replaceChildren();
+  byId("timing").hidden = true;
+  byId("problem").hidden = true;
+  refresh();
+}
+
+function taskBox(name) {
+  const box = element("input", { type: "checkbox", name: "task", value: name, checked: true, onchange: refresh });
+  return element("label", { class: "task" }, box, element("span", {}, name));
+}
+
+function checkTasks(on) {
+  for (const box of byId("tasks").querySelectorAll("input")) box.checked = on;
+  refresh();
+}
+
+/** The tasks asked for, or null where that is all of them. */
+function chosenTasks() {
+  const boxes = [...byId("tasks").querySelectorAll("input")];
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  return chosen.length === boxes.length ? null : chosen;
+}
+
+function refresh() {
+  const tasks = chosenTasks();
+  const count = Object.keys(page.model.tasks).length;
+  byId("task-count").textContent = tasks === null ? `all ${count}` : `${tasks.length} of ${count}`;
+  byId("predict").disabled = Object.keys(page.inputs.values()).length === 0 || tasks?.length === 0;
+}
+
+function useSample(picture, text) {
+  page.inputs.fill(picture, text);
+  ask();
+}
+
+async function ask() {
+  if (byId("predict").disabled) return;
+  page.running?.abort();
+  const running = new AbortController();
+  page.running = running;
+  busy(true);
+  try {
+    const options = { model: page.model.name, tasks: chosenTasks() };
+    const result = await predict(page.inputs.values(), options, running.signal);
+    byId("problem").hidden = true;
+    showAnswer(result);
+  } catch (error) {
+    if (error.name !== "AbortError") showProblem(error, ask);
+  } finally {
+    if (page.running === running) busy(false);
+  }
+}
+
+function busy(on) {
+  byId("answers").setAttribute("aria-busy", String(on));
+  byId("predict").classList.toggle("busy", on);
+  byId("predict").textContent = on ? "Predicting…" : "Predict";
+}
+
+function showAnswer({ answer, stages, elapsed }) {
+  byId("cards").replaceChildren(...answerCards(answer.predictions, page.model.tasks));
+  const cut = new Set(answer.truncated || []);
+  byId("used").replaceChildren(
+    ...Object.keys(page.model.modalities).map((name) => {
+      const used = answer.modalities.includes(name);
+      const state = used ? (cut.has(name) ? "used, cut to its first part" : "used") : "not given";
+      return element("li", { class: used ? "on" : "off" }, name, element("span", { class: "state" }, state));
+    }),
+  );
+  byId("timing").replaceChildren(...timingNodes(stages, elapsed));
+  byId("timing").hidden = false;
+  byId("status").textContent = spoken(answer.predictions);
+  reveal(byId("answers"));
+}
+
+function showProblem(error, again) {
+  const problem = error instanceof Problem ? error : new Problem({ title: "The page failed", detail: String(error) });
+  byId("cards").replaceChildren();
+  byId("used").replaceChildren();
+  byId("timing").hidden = true;
+  byId("status").textContent = "";
+  byId("problem").replaceChildren(
+    element(
+      "div",
+      {},
+      element("h3", {}, problem.title),
+      problem.detail && element("p", {}, problem.detail),
+      problem.retryAfter && element("p", {}, `Try again in ${problem.retryAfter} s.`),
+      element(
+        "p",
+        { class: "problem-foot" },
+        problem.status && element("span", {}, `Status ${problem.status}`),
+        problem.requestId && element("span", {}, "Request ", element("code", {}, problem.requestId)),
+        (problem.status === undefined || problem.retryAfter) &&
+          element("button", { type: "button", class: "link", onclick: again }, "Try again"),
+      ),
+    ),
+  );
+  byId("problem").hidden = false;
+  reveal(byId("problem"));
+}
+
+/** On a narrow screen the answers stand below the form: bring them into view. */
+function reveal(node) {
+  if (node.getBoundingClientRect().top > window.innerHeight * 0.7) {
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    node.scrollIntoView({ behavior: still ? "auto" : "smooth", block: "start" });
+  }
+}
+
+wire();
+open();
