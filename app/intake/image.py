@@ -41,12 +41,12 @@ def decode(data: bytes, name: str, modality: ImageModality, limits: Limits) -> N
     Raises TooLarge, UnsupportedFormat or UndecodableImage.
     """
     if not data:
-        raise UndecodableImage(f"the file in part {name!r} is empty")
+        raise UndecodableImage(f"The file in part {name!r} is empty.")
     if len(data) > limits.max_image_bytes:
-        raise TooLarge(f"part {name!r} has {len(data)} bytes; at most {limits.max_image_bytes} are taken")
+        raise TooLarge(f"Part {name!r} has {len(data)} bytes; at most {limits.max_image_bytes} are taken.")
     kind = sniff(data)
     if kind is None:
-        raise UnsupportedFormat(f"part {name!r} is not a picture in a format that is taken; send {_NAMES}")
+        raise UnsupportedFormat(f"Part {name!r} is not a picture in a format that is taken; send {_NAMES}.")
     if kind == "WEBP":
         _check_pixels(_webp_size(data), name, limits)
     try:
@@ -63,9 +63,7 @@ def decode(data: bytes, name: str, modality: ImageModality, limits: Limits) -> N
     # A decoder given hostile bytes fails in ways that no list of types covers (struct.error, IndexError, SyntaxError,
     # zlib.error, ...). Each means the same: this file cannot be read.
     except Exception as error:
-        raise UndecodableImage(
-            f"part {name!r} looks like {kind} but cannot be decoded; the file may be cut off"
-        ) from error
+        raise UndecodableImage(f"Part {name!r} begins as {kind} but cannot be decoded; it may be cut off.") from error
 
 
 def _check_pixels(size: tuple[int, int], name: str, limits: Limits) -> None:

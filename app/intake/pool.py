@@ -37,7 +37,7 @@ class IntakePool:
         Cancelling the caller drops a call that has not begun. Raises QueueFull when too many wait already.
         """
         if not self._places.acquire(blocking=False):
-            raise QueueFull("too many uploads wait to be decoded; try again shortly", retry_after=1.0)
+            raise QueueFull("Too many uploads wait to be decoded; try again shortly.", retry_after=1.0)
         call = self._executor.submit(function, *args)
         # The place is held until the thread is done, not until the caller gives up: a cancelled call may still run.
         call.add_done_callback(self._leave)

@@ -51,5 +51,5 @@ def prepare(
         if tokens.truncated or len(text) < len(part):
             truncated.append(name)
     if not item:
-        raise NothingToPredict(f"send at least one of these parts, not empty: {', '.join(config.modalities)}")
+        raise NothingToPredict(f"Send at least one of these parts, not empty: {', '.join(config.modalities)}.")
     return Prepared(item, tuple(truncated))

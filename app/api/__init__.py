@@ -1,0 +1,1 @@
+"""HTTP: parse a request, call serving, shape the answer."""

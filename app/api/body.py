@@ -1,0 +1,209 @@
+"""A request's body, read as it arrives and cut off at its limits: multipart or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from python_multipart.exceptions import FormParserError, MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.api.problems import Malformed
+from app.errors import TooLarge
+
+MAX_PARTS = 128
+OPTION_BYTES = 64 << 10  # of one option
+_OVERHEAD = 256 << 10  # boundaries, part headers and options of one body
+_LARGE = 1 << 20  # a JSON body from here on is parsed off the event loop
+
+
+@dataclass(frozen=True)
+class PartLimits:
+    """Largest number of bytes by part name, and of names that are not among them."""
+
+    by_name: Mapping[str, int]
+    other: int = OPTION_BYTES
+
+    def of(self, name: str) -> int:
+        """Bytes that part `name` may have."""
+        return self.by_name.get(name, self.other)
+
+    @property
+    def total(self) -> int:
+        """Bytes that a multipart body may have."""
+        return sum(self.by_name.values()) + _OVERHEAD
+
+    @property
+    def total_json(self) -> int:
+        """Bytes that a JSON body may have: base64 needs four characters for three bytes."""
+        return self.total * 4 // 3 + 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a multipart body. `filename` is None for a plain field."""
+
+    name: str
+    filename: str | None
+    data: bytes
+
+
+def shown(name: str) -> str:
+    """A name that a client made up, fit to be told back: quoted and short."""
+    return repr(name if len(name) <= 64 else name[:64] + "…")
+
+
+async def read_multipart(
+    stream: AsyncIterator[bytes], content_type: str, limits: PartLimits, on_size: Callable[[int], None]
+) -> list[Part]:
+    """Every part of a multipart body in order; `on_size` hears how many bytes have come so far.
+
+    Raises Malformed, or TooLarge as soon as a limit is passed.
+    """
+    collector = _Collector(content_type, limits)
+    size = 0
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limits.total:
+            raise TooLarge(f"The body is larger than the {limits.total} bytes that are taken.")
+        on_size(size)
+        collector.feed(chunk)
+    return collector.finish()
+
+
+class _Collector:
+    """Callbacks of the multipart parser: puts parts together and minds their limits."""
+
+    def __init__(self, content_type: str, limits: PartLimits) -> None:
+        boundary = parse_options_header(content_type)[1].get(b"boundary")
+        if not boundary:
+            raise Malformed("The Content-Type of a multipart body needs a boundary; let the HTTP client set it.")
+        self._limits = limits
+        self._parts: list[Part] = []
+        self._ended = False
+        self._begin()
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._header_field,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._headers_finished,
+                    "on_part_data": self._data,
+                    "on_part_end": self._end,
+                    "on_end": self._all,
+                },
+            )
+        except FormParserError as error:
+            raise Malformed(f"The boundary of the multipart body cannot be used: {error}.") from None
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except MultipartParseError as error:
+            raise Malformed(f"The multipart body cannot be parsed: {error}.") from None
+
+    def finish(self) -> list[Part]:
+        if not self._ended:
+            raise Malformed("The multipart body ends before its closing boundary.")
+        return self._parts
+
+    def _begin(self) -> None:
+        if len(self._parts) == MAX_PARTS:
+            raise TooLarge(f"The body has more than {MAX_PARTS} parts.")
+        self._headers: dict[bytes, bytes] = {}
+        self._field = b""
+        self._value = b""
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field = self._value = b""
+
+    def _headers_finished(self) -> None:
+        kind, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if kind != b"form-data" or b"name" not in options:
+            raise Malformed('Each part needs the header Content-Disposition: form-data; name="...".')
+        encoding = self._headers.get(b"content-transfer-encoding", b"binary").lower()
+        if encoding not in (b"binary", b"8bit", b"7bit"):
+            raise Malformed("A part's Content-Transfer-Encoding must be binary, 8bit or 7bit.")
+        self._name = options[b"name"].decode("utf-8", "replace")
+        filename = options.get(b"filename")
+        self._filename = None if filename is None else filename.decode("utf-8", "replace")
+        self._limit = self._limits.of(self._name)
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if self._size > self._limit:
+            raise TooLarge(f"Part {shown(self._name)} is larger than the {self._limit} bytes that are taken.")
+        self._chunks.append(data[start:end])
+
+    def _end(self) -> None:
+        self._parts.append(Part(self._name, self._filename, b"".join(self._chunks)))
+
+    def _all(self) -> None:
+        self._ended = True
+
+
+async def read_json(stream: AsyncIterator[bytes], limits: PartLimits, on_size: Callable[[int], None]) -> dict[str, Any]:
+    """The object that a JSON body holds. Raises Malformed, or TooLarge as soon as the limit is passed."""
+    chunks = []
+    size = 0
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limits.total_json:
+            raise TooLarge(f"The body is larger than the {limits.total_json} bytes that are taken.")
+        on_size(size)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    document = await asyncio.to_thread(_parse, body) if size > _LARGE else _parse(body)
+    if not isinstance(document, dict):
+        raise Malformed("The JSON body must be an object.")
+    return document
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    # orjson refuses lone surrogates in strings, which JSON allows and people's text holds.
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise Malformed("The JSON body is not UTF-8.") from None
+    except RecursionError:
+        raise Malformed("The JSON body is nested too deeply.") from None
+    except ValueError as error:
+        raise Malformed(f"The body is not JSON: {error}.") from None
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def from_base64(value: str) -> bytes | None:
+    """The bytes behind base64, line breaks and a `data:` prefix allowed; None when it is not base64."""
+    if value.startswith("data:"):
+        head, separator, value = value.partition(",")
+        if not separator or not head.endswith(";base64"):
+            return None
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None

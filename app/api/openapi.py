@@ -1,0 +1,130 @@
+"""The OpenAPI document: every endpoint with its answers and an example of every refusal, for the models loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app import __version__
+from app.api.problems import KINDS, MEDIA_TYPE, InternalError, document
+from app.api.schemas import Problem
+from app.errors import ServiceError
+from app.serving.pipeline import Pipeline
+from model.config import Config, ImageModality
+
+_EXAMPLE_ID = "5f0c2ab8d1e94c07"
+_SUMMARY = "One photo and its text go in, once. One shared trunk runs, once. Every task's head answers."
+_REF = "#/components/schemas/"
+
+OPTION_SCHEMAS: dict[str, dict[str, Any]] = {
+    "tasks": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "tasks to answer; only their heads run. Repeated or separated by commas; all when left out",
+    },
+    "top_k": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 100,
+        "default": 3,
+        "description": "how many labels a multiclass answer lists",
+    },
+    "coverage": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "probability that sets and intervals hold the true value",
+    },
+    "explain": {"type": "boolean", "default": False, "description": "tell the weights that the answer rests on"},
+    "model": {"type": "string", "description": "model to ask; the default one when left out"},
+}
+
+
+def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that can end in any of `errors`, or in a fault of the service."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    every: tuple[type[ServiceError], ...] = (*errors, InternalError)
+    for error in every:
+        kind = KINDS[error]
+        told = responses.setdefault(
+            kind.status,
+            {
+                "description": kind.title,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": f"{_REF}Problem"}, "examples": {}}},
+            },
+        )
+        if kind.title not in told["description"]:
+            told["description"] += f"; {kind.title[0].lower()}{kind.title[1:]}"
+        value = document(error.code, kind, kind.example, _EXAMPLE_ID)
+        told["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": kind.title, "value": value}
+        if kind.retry_after is not None:
+            told["headers"] = {
+                "Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}
+            }
+    return responses
+
+
+def install(app: FastAPI) -> None:
+    """Make `/openapi.json` describe the models that are loaded by the time it is asked for."""
+    base: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not base:
+            base.update(_base(app))
+        pipeline: Pipeline = app.state.pipeline
+        names = pipeline.registry.names()
+        configs = [pipeline.registry.get(name).bundle.config for name in names]
+        operation = {**base["paths"]["/predict"]["post"], "requestBody": _request_body(configs, names)}
+        return {**base, "paths": {**base["paths"], "/predict": {"post": operation}}}
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def _base(app: FastAPI) -> dict[str, Any]:
+    base = get_openapi(title="Trunkline", version=__version__, summary=_SUMMARY, routes=app.routes)
+    schemas = base["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema(ref_template=_REF + "{model}")
+    for path in base["paths"].values():
+        for operation in path.values():
+            # FastAPI adds its own shape of 422 to whatever has a parameter; nothing here answers in that shape.
+            if "422" in operation["responses"] and "HTTPValidationError" in str(operation["responses"]["422"]):
+                del operation["responses"]["422"]
+            for response in operation["responses"].values():
+                response.setdefault("headers", {})["X-Request-Id"] = {
+                    "description": "the request's id, as sent or made",
+                    "schema": {"type": "string"},
+                }
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return base
+
+
+def _request_body(configs: list[Config], names: list[str]) -> dict[str, Any]:
+    """One part a modality of any loaded model, and the options, as multipart and as JSON."""
+    form: dict[str, Any] = {}
+    body: dict[str, Any] = {}
+    tasks: list[str] = []
+    for config in configs:
+        tasks.extend(task for task in config.tasks if task not in tasks)
+        for name, modality in config.modalities.items():
+            if isinstance(modality, ImageModality):
+                what = "a picture: JPEG, PNG, WebP, GIF (first frame) or BMP"
+                form[name] = {"type": "string", "format": "binary", "description": what}
+                body[name] = {"type": "string", "contentEncoding": "base64", "description": f"{what}, in base64"}
+            else:
+                form[name] = body[name] = {"type": "string", "description": "a text; a long one is cut"}
+    options = {name: dict(schema) for name, schema in OPTION_SCHEMAS.items()}
+    if configs:
+        options["tasks"]["items"] = {"type": "string", "enum": tasks}
+        options["model"]["enum"] = names
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": {"type": "object", "properties": {**form, **options}}},
+            "application/json": {
+                "schema": {"type": "object", "properties": {**body, **options}, "additionalProperties": False}
+            },
+        },
+    }

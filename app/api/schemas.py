@@ -1,0 +1,157 @@
+"""Shapes of the answers, for the OpenAPI document alone: the service itself answers without building these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Confidence = Annotated[float, Field(ge=0, le=1, description="calibrated probability")]
+
+
+class Problem(BaseModel):
+    """Why a request got no answer (RFC 9457)."""
+
+    type: str = Field(description="urn:trunkline:problem: and a stable slug; switch on this")
+    title: str = Field(description="the kind of problem, the same for every occurrence")
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="what was wrong this time, and what to do")
+    request_id: str = Field(description="also in X-Request-Id and in the service's log")
+
+
+class Labelled(BaseModel):
+    """A label and how likely it is."""
+
+    label: str
+    confidence: Confidence
+
+
+class Explanation(BaseModel):
+    """What an answer rests on; there with `explain`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    alpha: dict[str, float] = Field(description="fusion weight by modality; they sum to 1")
+    beta: dict[str, float] = Field(description="weight of each member of the mix: fused network, single modalities")
+    relation: dict[str, float] = Field(description="how much the task reads from each other task")
+
+
+class _Answer(BaseModel):
+    explanation: Explanation | None = None
+
+
+class Multiclass(_Answer):
+    """One label of several."""
+
+    kind: Literal["multiclass"]
+    label: str
+    confidence: Confidence
+    top: list[Labelled] = Field(description="the top_k likeliest labels")
+    set: list[str] | None = Field(default=None, description="labels that hold the true one at the asked coverage")
+
+
+class Multilabel(_Answer):
+    """Any number of labels."""
+
+    kind: Literal["multilabel"]
+    labels: list[str] = Field(description="labels that apply")
+    confidences: dict[str, Confidence] = Field(description="every label's own probability")
+
+
+class Binary(_Answer):
+    """One of two labels."""
+
+    kind: Literal["binary"]
+    label: str
+    confidence: Confidence
+
+
+class Ordinal(_Answer):
+    """A step on a scale."""
+
+    kind: Literal["ordinal"]
+    value: float
+    confidence: Confidence
+    interval: tuple[float, float] | None = Field(
+        default=None, description="holds the true value at the asked coverage, .9 by default"
+    )
+
+
+class Regression(_Answer):
+    """A number."""
+
+    kind: Literal["regression"]
+    value: float
+    interval: tuple[float, float] | None = Field(
+        default=None, description="holds the true value at the asked coverage, .9 by default"
+    )
+
+
+TaskAnswer = Annotated[Multiclass | Multilabel | Binary | Ordinal | Regression, Field(discriminator="kind")]
+
+
+class ModelId(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+
+
+class Prediction(BaseModel):
+    """Every task's answer for one request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "request_id": "5f0c2ab8d1e94c07",
+                "model": {"name": "fashion", "version": "1"},
+                "modalities": ["image", "text"],
+                "predictions": {
+                    "articleType": {
+                        "kind": "multiclass",
+                        "label": "Shirts",
+                        "confidence": 0.97,
+                        "top": [{"label": "Shirts", "confidence": 0.97}, {"label": "Tops", "confidence": 0.02}],
+                    },
+                    "audience": {
+                        "kind": "multilabel",
+                        "labels": ["men"],
+                        "confidences": {"men": 0.99, "women": 0.03, "kids": 0.01},
+                    },
+                    "year": {"kind": "ordinal", "value": 2012, "confidence": 0.81, "interval": [2011, 2013]},
+                },
+            }
+        }
+    )
+
+    request_id: str
+    model: ModelId
+    modalities: list[str] = Field(description="inputs that the answer is based on")
+    predictions: dict[str, TaskAnswer] = Field(description="answer by task")
+    truncated: list[str] | None = Field(
+        default=None, description="texts of which only the beginning was read; absent when none was cut"
+    )
+
+
+class ModelDescription(BaseModel):
+    """A model that is served: what goes in, what comes out, how its tasks are related, where it comes from."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str
+    modalities: dict[str, dict[str, object]] = Field(description="input by part name: kind, size")
+    tasks: dict[str, dict[str, object]] = Field(description="task by name: kind, labels")
+
+
+class ModelList(BaseModel):
+    """Every model that is served."""
+
+    default: str = Field(description="the model that answers when a request names none")
+    models: list[ModelDescription]
+
+
+class Health(BaseModel):
+    """A probe's good news; bad news is a problem document."""
+
+    status: Literal["live", "ready", "started"]

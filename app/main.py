@@ -1,0 +1,87 @@
+"""The application: rooms put together. `uvicorn app.main:app` serves it with the settings of the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app.api import docs, health, metrics, models, openapi, predict, problems
+from app.api.envelope import Envelope
+from app.intake import IntakePool, prepare
+from app.serving.pipeline import Pipeline
+from app.settings import Settings
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import Metrics
+from app.web import router as page
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None, *, on_failure: Callable[[str], None] | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    Models load after the application has started, so probes answer meanwhile. `on_failure` hears why they did not
+    load; without it the application stays up and says so in its probes.
+    """
+    settings = settings or Settings()
+    pool = IntakePool(settings.intake_threads, max_waiting=settings.max_in_flight)
+    counted = Metrics()
+    pipeline = Pipeline(settings.serving(), pool, partial(prepare, limits=settings.limits()), counted)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(_start(pipeline, on_failure))
+        try:
+            yield
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await pipeline.drain(settings.drain_timeout)
+            pool.close()
+
+    app = FastAPI(title="Trunkline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.settings = settings
+    app.state.pipeline = pipeline
+    app.state.metrics = counted
+    problems.install(app)
+    for router in (predict.router, models.router, health.router, metrics.router):
+        app.include_router(router)
+    docs.install(app)
+    app.include_router(page)
+    openapi.install(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type", "X-Request-Id", "X-Deadline-Ms"],
+            expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
+        )
+    app.add_middleware(Envelope)  # last added is outermost
+    return app
+
+
+async def _start(pipeline: Pipeline, on_failure: Callable[[str], None] | None) -> None:
+    try:
+        await pipeline.start()
+    except Exception as error:
+        logger.error("the service cannot start: %s", error)
+        if on_failure is not None:
+            on_failure(str(error))
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app`, made when it is first asked for: importing this module reads no settings and starts nothing."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    settings = Settings()
+    configure_logging(settings.log_level, settings.log_format)
+    globals()["app"] = application = create_app(settings)
+    return application
