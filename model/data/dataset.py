@@ -140,11 +140,11 @@ class _Part:
                     present[position, column] = look.digest is not None
                     if look.digest is None:
                         faults.add(look.fault, f"{name}: {look.message}", line=row.line, id=row.id)
-        readable = present.any(axis=1)
-        for row, has_any in zip(rows, readable, strict=True):
-            if not has_any:
+        readable = [bool(has.any()) for has in present]
+        for row, kept in zip(rows, readable, strict=True):
+            if not kept:
                 faults.add("nothing to read", f"none of {', '.join(config.modalities)}", line=row.line, id=row.id)
-        return cls(rows, pictures, own, present, [int(position) for position in np.flatnonzero(readable)])
+        return cls(rows, pictures, own, present, [position for position, kept in enumerate(readable) if kept])
 
     @property
     def kept_rows(self) -> list[Row]:
