@@ -49,6 +49,13 @@ def test_a_quote_that_never_closes_costs_one_row(tmp_path: Path) -> None:
     assert faults.examples["malformed row"][0].line == 3
 
 
+def test_a_quote_that_closes_in_a_later_row_costs_one_row(tmp_path: Path) -> None:
+    table, faults = _read(tmp_path, HEADER + '1,"shoe,One,train\n2,shirt,Two",val\n3,shoe,Three,train\n')
+    assert _titles(table) == {"2": 'Two"', "3": "Three"}
+    assert faults.counts == {"malformed row": 1}
+    assert faults.examples["malformed row"][0].line == 2
+
+
 @pytest.mark.parametrize("later", ["plain", '"quoted, twice"'])
 def test_a_quote_open_in_the_last_column_does_not_swallow_the_rows_behind_it(tmp_path: Path, later: str) -> None:
     content = f'id,kind,split,title\n1,shoe,train,"Open\n2,shirt,train,Two\n3,shirt,val,{later}\n'
