@@ -16,6 +16,7 @@ from app.api import docs, health, metrics, models, openapi, predict, problems
 from app.api.envelope import Envelope
 from app.intake import IntakePool, prepare
 from app.serving.pipeline import Pipeline
+from app.serving.runtime import MakeRuntime
 from app.settings import Settings
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import Metrics
@@ -24,20 +25,22 @@ from app.web import router as page
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, *, on_failure: Callable[[str], None] | None = None) -> FastAPI:
-    """The service as an ASGI application.
+def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | None = None) -> FastAPI:
+    """The service as an ASGI application. `make_runtime` replaces what runs the networks.
 
-    Models load after the application has started, so probes answer meanwhile. `on_failure` hears why they did not
-    load; without it the application stays up and says so in its probes.
+    Models load after the application has started, so probes answer meanwhile. Where they cannot be loaded, the
+    application stays up and says so in its probes; `app.state.on_failure`, if somebody sets it, hears the reason.
     """
     settings = settings or Settings()
     pool = IntakePool(settings.intake_threads, max_waiting=settings.max_in_flight)
     counted = Metrics()
-    pipeline = Pipeline(settings.serving(), pool, partial(prepare, limits=settings.limits()), counted)
+    pipeline = Pipeline(
+        settings.serving(), pool, partial(prepare, limits=settings.limits()), counted, make_runtime=make_runtime
+    )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.create_task(_start(pipeline, on_failure))
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(_start(app))
         try:
             yield
         finally:
@@ -50,6 +53,7 @@ def create_app(settings: Settings | None = None, *, on_failure: Callable[[str], 
     app.state.settings = settings
     app.state.pipeline = pipeline
     app.state.metrics = counted
+    app.state.on_failure = None
     problems.install(app)
     for router in (predict.router, models.router, health.router, metrics.router):
         app.include_router(router)
@@ -68,7 +72,9 @@ def create_app(settings: Settings | None = None, *, on_failure: Callable[[str], 
     return app
 
 
-async def _start(pipeline: Pipeline, on_failure: Callable[[str], None] | None) -> None:
+async def _start(app: FastAPI) -> None:
+    pipeline: Pipeline = app.state.pipeline
+    on_failure: Callable[[str], None] | None = app.state.on_failure
     try:
         await pipeline.start()
     except Exception as error:

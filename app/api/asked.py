@@ -154,7 +154,7 @@ def _text_option(name: str, value: object) -> str | None:
 def _whole(name: str, value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if value is None or isinstance(value, str) and not value.strip():
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         return int(value)
@@ -162,7 +162,7 @@ def _whole(name: str, value: object) -> int | None:
 
 
 def _fraction(name: str, value: object) -> float | None:
-    if value is None or isinstance(value, str) and not value.strip():
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
@@ -177,7 +177,7 @@ def _fraction(name: str, value: object) -> float | None:
 def _flag(name: str, value: object) -> bool | None:
     if isinstance(value, bool):
         return value
-    if value is None or isinstance(value, str) and not value.strip():
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     word = value.strip().lower() if isinstance(value, str) else None
     if word in _TRUE or word in _FALSE:

@@ -1,0 +1,121 @@
+"""The command line: `trunkline serve`, whose flags are the settings, and the commands of training."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+
+import typer
+from pydantic import ByteSize, ValidationError
+from pydantic.fields import FieldInfo
+
+from app.settings import Settings
+from model.commands import evaluate_command, train_command
+
+cli = typer.Typer(name="trunkline", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def main() -> None:
+    """The `trunkline` command."""
+    cli()
+
+
+def _serve(**flags: Any) -> None:
+    """Serve models over HTTP until SIGTERM or Ctrl+C.
+
+    Every setting is also read from the environment as TRUNKLINE_<NAME>, such as TRUNKLINE_PORT, and from a file .env
+    in the current folder. A flag wins over the environment, the environment over the file.
+    """
+    # Imported here, because torch takes seconds and the help should not.
+    from app.server import AddressInUse, listen, serve, url
+
+    settings = _settings({name: value for name, value in flags.items() if value is not None})
+    try:
+        listener = listen(settings.host, settings.port)
+    except AddressInUse as error:
+        _fail(str(error))
+    address = url(listener)
+    typer.echo(f"Trunkline listens on {address} (page: {address}/, API: {address}/docs); loading models ...")
+    sys.stdout.flush()
+
+    from app.main import create_app
+    from app.telemetry.logs import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
+    failure = serve(create_app(settings), settings, listener)
+    if failure is not None:
+        _fail(failure)
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors(include_url=False):
+            name = str(fault["loc"][0])
+            where = _flag(name) if name in flags else f"TRUNKLINE_{name.upper()}"
+            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (given: {fault['input']!r})")
+        _fail("\n".join(lines))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"trunkline: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A setting as a flag that is None unless given, so that the settings' own default and checks hold."""
+    assert field.description is not None
+    option = typer.Option(
+        _flag(name),
+        help=f"{field.description[0].upper()}{field.description[1:]}." + _default(field.default),
+        metavar=_metavar(field.annotation),
+        show_default=False,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+def _metavar(annotation: Any) -> str:
+    """How a value of a setting's type is written."""
+    arguments = [argument for argument in get_args(annotation) if argument not in (type(None), Ellipsis)]
+    if get_origin(annotation) is Literal:
+        return "|".join(arguments)
+    if get_origin(annotation) is tuple:
+        return f"{_metavar(arguments[0])},..."
+    if arguments:
+        return _metavar(arguments[0])
+    return {int: "N", float: "SECONDS", ByteSize: "SIZE", Path: "FOLDER"}.get(annotation, "TEXT")
+
+
+def _default(default: Any) -> str:
+    return "" if default is None else f" Default: {_shown(default)}."
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(map(_shown, default)) or "none"
+    if isinstance(default, Path) and default.is_relative_to(Path.cwd()):
+        return str(default.relative_to(Path.cwd()))
+    return default.human_readable() if isinstance(default, ByteSize) else str(default)
+
+
+def _add_serve() -> None:
+    parameters = [_option(name, field) for name, field in Settings.model_fields.items()]
+    _serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    _serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    paragraphs = inspect.cleandoc(_serve.__doc__ or "").split("\n\n")
+    cli.command("serve", help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(_serve)
+
+
+_add_serve()
+cli.command("train")(train_command)
+cli.command("evaluate")(evaluate_command)
