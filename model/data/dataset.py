@@ -38,7 +38,7 @@ class Split:
     labels: dict[str, Labels]
 
     def __len__(self) -> int:
-        """n."""
+        """The number of rows."""
         return len(self.ids)
 
 

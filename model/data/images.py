@@ -166,7 +166,7 @@ class ImageStore:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 picture = pixels(image, self._modality)
-        except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many kinds, struct.error and SyntaxError among them
+        except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
             return Look(None, "corrupt image", f"{name}: {_reason(error)}")
         out[row] = picture
         return Look(_digest(picture.tobytes()))

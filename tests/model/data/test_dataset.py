@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.config import ImageModality
 from model.data import DataError, load_dataset
 from model.data.faults import KINDS, Faults
 from model.preprocess import pixels
-from tests.model.data.shop import COLUMNS, config, jpeg, make_shop, picture, products, write_table
+from tests.model.data.shop import COLUMNS, config, document, jpeg, make_shop, picture, products, write_table
+
+IMAGE = ImageModality.model_validate(document()["modalities"]["image"])
 
 
 def test_rows_stay_aligned_across_arrays_and_splits(shop: Path) -> None:
@@ -31,7 +34,7 @@ def test_rows_stay_aligned_across_arrays_and_splits(shop: Path) -> None:
             assert split.texts["text"][position] == title
             assert data.config.tasks["kind"].labels[split.labels["kind"][position]] == kind
             with Image.open(shop / "images" / f"{id}.jpg") as image:
-                expected = pixels(image, data.config.modalities["image"])
+                expected = pixels(image, IMAGE)
             np.testing.assert_array_equal(split.images["image"][position], expected)
 
 
@@ -148,7 +151,7 @@ def test_without_a_split_column_look_alikes_stay_together(tmp_path: Path) -> Non
         np.testing.assert_array_equal(split.images["image"], again.splits[name].images["image"])
         for position, id in enumerate(split.ids):
             with Image.open(shop / "images" / f"{id}.jpg") as image:
-                expected = pixels(image, data.config.modalities["image"])
+                expected = pixels(image, IMAGE)
             np.testing.assert_array_equal(split.images["image"][position], expected)
 
 

@@ -130,7 +130,7 @@ def test_a_picture_put_in_later_is_found(shop: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"fit": "stretch"}, {"background": (0, 0, 0)}, {"height": 12, "width": 16}])
-def test_another_preprocessing_has_its_own_store(shop: Path, cache: Path, change: dict) -> None:
+def test_another_preprocessing_has_its_own_store(shop: Path, cache: Path, change: dict[str, object]) -> None:
     _store(shop, cache)
     assert _store(shop, cache, modality=MODALITY.model_copy(update=change))[2]
     assert not _store(shop, cache)[2]

@@ -19,7 +19,7 @@ def _rows(*values: str) -> list[Row]:
 
 def _learn(kind: str, *values: str, **fields: Any) -> tuple[Task, Faults]:
     faults = Faults()
-    return learn_task("x", Task(kind=kind, **fields), _rows(*values), faults), faults  # type: ignore[arg-type]
+    return learn_task("x", Task(kind=kind, **fields), _rows(*values), faults), faults
 
 
 def test_classes_are_sorted_and_indexed() -> None:
@@ -126,7 +126,9 @@ def test_a_given_label_that_no_row_has_is_counted() -> None:
         ("regression", ["5", "5", "cheap"], {}, r"1 different number"),
     ],
 )
-def test_a_column_that_teaches_nothing_is_refused(kind: str, values: list[str], fields: dict, says: str) -> None:
+def test_a_column_that_teaches_nothing_is_refused(
+    kind: str, values: list[str], fields: dict[str, Any], says: str
+) -> None:
     with pytest.raises(DataError, match=says) as caught:
         _learn(kind, *values, **fields)
     assert f"task x ({kind}): column 'x'" in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def _one_zip_with_top_folder(shop: Path) -> Path:
     "layout",
     [_folder, _table_itself, _images_zip, _images_zip_without_folder, _one_zip, _one_zip_with_top_folder],
 )
-def test_every_layout_gives_the_same_data(tmp_path: Path, layout) -> None:
+def test_every_layout_gives_the_same_data(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
     expected = load_dataset(config(), make_shop(tmp_path / "plain"), cache=tmp_path / "one")
     data = load_dataset(config(), layout(make_shop(tmp_path / "shop")), cache=tmp_path / "two")
     assert not data.faults

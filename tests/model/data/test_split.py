@@ -14,7 +14,9 @@ _keys = st.lists(st.tuples(st.none() | st.integers(0, 30), st.none() | st.intege
 
 
 @given(_keys)
-def test_rows_are_one_group_exactly_when_a_chain_of_shared_keys_joins_them(pairs: list) -> None:
+def test_rows_are_one_group_exactly_when_a_chain_of_shared_keys_joins_them(
+    pairs: list[tuple[int | None, int | None]],
+) -> None:
     titles, pictures = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     groups = group(len(pairs), [titles, pictures])
     assert sorted(index for members in groups for index in members) == list(range(len(pairs)))
