@@ -219,8 +219,9 @@ def save_bundle(
         CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
         GOLDEN: (json.dumps([case.model_dump() for case in golden], indent=1) + "\n").encode(),
     }
-    names = {name: "tokenizer.json" if len(tokenizers) == 1 else f"tokenizer-{i}.json" for i, name in
-             enumerate(tokenizers)}
+    names = {
+        name: "tokenizer.json" if len(tokenizers) == 1 else f"tokenizer-{i}.json" for i, name in enumerate(tokenizers)
+    }
     checksums = {}
     for name, tokenizer in tokenizers.items():
         tokenizer.save(path / names[name])

@@ -60,9 +60,7 @@ def pattern_key(pattern: Sequence[str]) -> str:
 def patterns_of(config: Config) -> list[tuple[str, ...]]:
     """Every non-empty set of modalities, the full one first, each in the order of the config."""
     names = list(config.modalities)
-    return [
-        subset for size in range(len(names), 0, -1) for subset in itertools.combinations(names, size)
-    ]
+    return [subset for size in range(len(names), 0, -1) for subset in itertools.combinations(names, size)]
 
 
 def members_of(config: Config) -> list[str]:

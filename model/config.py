@@ -157,11 +157,13 @@ class TrainingConfig(_Model):
 
     epochs: int = Field(default=16, ge=1)
     batch_size: int = Field(default=128, ge=2)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
     label_smoothing: float = Field(default=0.05, ge=0, lt=0.5)
-    modality_dropout: float = Field(default=0.5, ge=0, le=1, description="share of samples that lose modalities")
+    modality_dropout: float = Field(
+        default=0.4, ge=0, le=1, description="share of the loss in which samples lose modalities at random"
+    )
     auxiliary_weight: float = Field(default=0.3, ge=0, description="weight of the single-modality heads' loss")
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     gradient_clip: float = Field(default=1.0, gt=0)
@@ -188,6 +190,7 @@ class Config(_Model):
 
     name: str
     version: str = "1"
+    source: str = Field(default="", description="where the training data comes from and what is known of its licence")
     data: DataConfig = DataConfig()
     modalities: dict[str, Modality] = Field(min_length=1)
     tasks: dict[str, Task] = Field(min_length=1)

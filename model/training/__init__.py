@@ -1,0 +1,1 @@
+"""Training: from a data set and a config to the weights of a bundle."""

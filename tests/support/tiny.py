@@ -24,11 +24,16 @@ def tiny_document(**changes: Any) -> dict[str, Any]:
         "name": "tiny",
         "modalities": {
             "image": {
-                "kind": "image", "height": 16, "width": 12,
+                "kind": "image",
+                "height": 16,
+                "width": 12,
                 "encoder": {"kind": "conv", "widths": [8, 16], "depths": [1, 1], "stem_stride": 2},
             },
             "text": {
-                "kind": "text", "columns": ["title"], "max_tokens": 12, "vocab_size": 200,
+                "kind": "text",
+                "columns": ["title"],
+                "max_tokens": 12,
+                "vocab_size": 200,
                 "encoder": {"kind": "bert", "width": 16, "layers": 1, "heads": 2, "feedforward": 32},
             },
         },

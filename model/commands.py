@@ -1,0 +1,208 @@
+"""The commands of the command line that train and evaluate: files in, files out, words on the terminal."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+console = Console(stderr=True)
+
+
+def _fail(error: Exception) -> typer.Exit:
+    console.print("error: ", style="bold red", end="")
+    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(2)
+
+
+def train_command(
+    config: Annotated[Path, typer.Argument(help="Training config, a YAML file; see configs/ for examples.")],
+    data: Annotated[Path, typer.Option(help="Folder or zip with the table and the pictures, or the table itself.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to make, such as weights/NAME.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Time to train for, all resumed parts together.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or a torch device.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one a core.")] = 0,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget an unfinished run instead of resuming.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
+) -> None:
+    """Train a bundle. Run it again after an interruption and it goes on from the last finished epoch."""
+    import torch
+
+    from model.bundle import BundleError
+    from model.config import ConfigError, load_config
+    from model.data.dataset import load_dataset
+    from model.data.faults import DataError
+    from model.training.bundling import make_bundle
+    from model.training.checkpoint import Checkpoints, ResumeError
+    from model.training.trainer import Trainer
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    try:
+        settings = load_config(config)
+        chosen = _device(device)
+        with _progress() as progress:
+            dataset = load_dataset(settings, data, cache=cache, progress=_loading(progress))
+        _show_faults(dataset.faults)
+        console.print("  ".join(f"{name}: {len(split)}" for name, split in dataset.splits.items()))
+        work = out.with_name(out.name + ".training")
+        checkpoints = Checkpoints(work, dataset.config, dataset.fingerprint)
+        if restart:
+            checkpoints.clear()
+            shutil.rmtree(work / "tensorboard", ignore_errors=True)
+        from model.training.progress import TerminalReporter
+
+        with _progress() as progress:
+            reporter = TerminalReporter(dataset.config, progress, console, work / "tensorboard")
+            trainer = Trainer(dataset, chosen, reporter, checkpoints, minutes)
+            trained = trainer.run()
+            reporter.note("calibrating on the validation split")
+            trained.provenance |= {
+                "source": dataset.config.source,
+                "command": f"trunkline train {config} --data PATH --out {out}"
+                + (f" --minutes {minutes:g}" if minutes else ""),
+                "data": {"fingerprint": dataset.fingerprint, **{n: len(s) for n, s in dataset.splits.items()}},
+                "faults": dataset.faults.counts,
+                "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {chosen.type}",
+                "torch": torch.__version__.split("+")[0],
+                "date": datetime.now(UTC).date().isoformat(),
+            }
+            make_bundle(out, dataset, trained)
+            reporter.close()
+        console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)
+    except (ConfigError, DataError, ResumeError, BundleError) as error:
+        raise _fail(error) from None
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from the last finished epoch")
+        raise typer.Exit(130) from None
+
+
+def evaluate_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    data: Annotated[Path, typer.Option(help="Folder or zip with the table and the pictures, or the table itself.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    mask_words: Annotated[
+        Path | None, typer.Option(help="Words, one a line, to mask instead of those that name a label.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or a torch device.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one a core.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
+) -> None:
+    """Measure a bundle on a split, for each set of modalities, and write report.json and README.md into it."""
+    import torch
+
+    from model.bundle import BundleError, load_bundle
+    from model.data.dataset import load_dataset
+    from model.data.faults import DataError
+    from model.report import evaluate, write_report
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    try:
+        if split not in ("train", "val", "test"):
+            raise DataError(f"--split {split}: choose train, val or test")
+        loaded = load_bundle(bundle)
+        chosen = _device(device)
+        with _progress() as progress:
+            dataset = load_dataset(
+                loaded.config,
+                data,
+                cache=cache,
+                labels_from=loaded.config,
+                splits=(split,),
+                progress=_loading(progress),
+            )
+            _show_faults(dataset.faults)
+            if not len(dataset.splits[split]):
+                raise DataError(f"{data}: the split {split!r} holds no row")
+            words = None
+            if mask_words is not None:
+                words = frozenset(mask_words.read_text(encoding="utf-8").split())
+            bar = progress.add_task("evaluating", total=None, info="")
+
+            def advance(done: int, total: int) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            report = evaluate(loaded, dataset.splits[split], chosen, words, advance)
+        report |= {
+            "split": split,
+            "date": datetime.now(UTC).date().isoformat(),
+            "command": f"trunkline evaluate {bundle} --data PATH --split {split}"
+            + (" --mask-words FILE" if mask_words else ""),
+            "machine": f"{platform.machine()}, {chosen.type}, torch {torch.__version__.split('+')[0]}",
+        }
+        write_report(loaded, report)
+    except (BundleError, DataError, OSError) as error:
+        raise _fail(error) from None
+    for table in _tables(report):
+        Console().print(table)
+    console.print(f"wrote {bundle}/report.json and {bundle}/README.md", soft_wrap=True)
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    from model.config import ConfigError
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("this torch sees no CUDA device")
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: {error}") from None
+    return device
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[info]}"),
+        console=console,
+    )
+
+
+def _loading(progress: Progress) -> Any:
+    bars: dict[str, TaskID] = {}
+
+    def advance(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            bars[what] = progress.add_task(what, info="")
+        progress.update(bars[what], completed=done, total=total)
+
+    return advance
+
+
+def _show_faults(faults: Any) -> None:
+    if len(faults):
+        console.print(faults.render(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _tables(report: dict[str, Any]) -> list[Table]:
+    tables = []
+    for metric in ("accuracy", "macro_f1", "mae", "r2"):
+        setups = report["results"]
+        tasks = [t for t in report["tasks"] if any(metric in r.get(t, {}) for r in setups.values())]
+        if not tasks:
+            continue
+        table = Table(title=f"{metric} on {report['split']}")
+        table.add_column("input")
+        for task in tasks:
+            table.add_column(task, justify="right")
+        for setup, results in setups.items():
+            cells = [f"{results[t][metric]:.3f}" if metric in results.get(t, {}) else "–" for t in tasks]
+            table.add_row(setup, *cells)
+        tables.append(table)
+    return tables

@@ -1,0 +1,62 @@
+"""Metrics of a task's answers against its labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+
+from model.config import Task
+
+FloatArray = NDArray[np.floating]
+
+
+def labelled_rows(task: Task, targets: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Which rows have a label, bool [n]; targets as `model.data.dataset.Split` has them."""
+    if task.kind == "multilabel":
+        return ~np.isnan(targets).any(axis=1)
+    if task.kind == "regression":
+        return ~np.isnan(targets)
+    return np.asarray(targets) >= 0
+
+
+def measure(task: Task, answers: FloatArray, targets: NDArray[np.generic]) -> dict[str, Any]:
+    """Metrics over the labelled rows; {"count": 0} when there is none.
+
+    multiclass, binary: accuracy and macro-F1; ordinal: besides these the mean absolute error in the unit of the labels
+    when they are numbers; multilabel: exact-match accuracy and macro-F1 over labels; regression: mean absolute error
+    and R². answers: [n, C]; targets: as `Split` has them.
+    """
+    rows = labelled_rows(task, targets)
+    answers, targets = answers[rows], targets[rows]
+    result: dict[str, Any] = {"count": len(targets)}
+    if not len(targets):
+        return result
+    if task.kind == "regression":
+        error = answers[:, 0] - targets
+        spread = float(np.square(targets - targets.mean()).sum())
+        result["mae"] = float(np.abs(error).mean())
+        result["r2"] = 1.0 - float(np.square(error).sum()) / spread if spread else 0.0
+        return result
+    if task.kind == "multilabel":
+        chosen = answers >= 0.5
+        result["accuracy"] = float((chosen == (targets > 0.5)).all(axis=1).mean())
+        result["macro_f1"] = float(f1_score(targets > 0.5, chosen, average="macro", zero_division=0))
+        return result
+    chosen_class = (answers[:, 0] >= 0.5).astype(np.int64) if task.kind == "binary" else answers.argmax(axis=1)
+    result["accuracy"] = float((chosen_class == targets).mean())
+    # Over the classes that occur in the truth: a class that the split lacks cannot be found in it.
+    result["macro_f1"] = float(
+        f1_score(targets, chosen_class, labels=np.unique(targets), average="macro", zero_division=0)
+    )
+    if task.kind == "ordinal":
+        values = np.array([float(label) for label in task.labels])
+        result["mae"] = float(np.abs(values[chosen_class] - values[targets.astype(np.int64)]).mean())
+    return result
+
+
+def score(task: Task, metrics: dict[str, Any]) -> float:
+    """One number a task for early stopping, higher is better: accuracy, or R² for regression; 0 without labels."""
+    return float(metrics.get("accuracy", metrics.get("r2", 0.0)))

@@ -1,0 +1,123 @@
+"""Evaluation of a bundle on a split, and the report and model card that are written into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.bundle import REPORT, Bundle, write_atomically
+from model.calibration import pattern_key
+from model.config import TextModality
+from model.data.dataset import Split
+from model.inference import run_patterns
+from model.metrics import labelled_rows, measure
+from model.predictor import build_network
+from model.training.batches import BatchMaker
+from model.training.calibrate import blend
+
+
+def evaluate(
+    bundle: Bundle,
+    split: Split,
+    device: torch.device,
+    masked_words: frozenset[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure the calibrated answers for each set of modalities, and for texts without the words that name a label.
+
+    `masked_words` replaces the words that the config's labels give. Rows without a label do not count.
+    """
+    network = build_network(bundle).to(device, memory_format=torch.channels_last)
+    maker = BatchMaker(bundle.config, split, bundle.tokenizers, masked_words)
+    results: dict[str, dict[str, Any]] = {}
+    has_text = any(isinstance(m, TextModality) for m in bundle.config.modalities.values())
+    for masked in (False, True) if has_text else (False,):
+        for pattern, output in run_patterns(network, maker, masked=masked, progress=progress).items():
+            named = [
+                f"masked {name}" if masked and isinstance(bundle.config.modalities[name], TextModality) else name
+                for name in pattern
+            ]
+            if masked and list(pattern) == named:
+                continue
+            entries = bundle.calibration.patterns[pattern_key(pattern)]
+            results[" + ".join(named)] = {
+                name: measure(
+                    task,
+                    blend(bundle.config, task, entries[name], {m: raw[name] for m, raw in output.raw.items()}),
+                    split.labels[name][output.rows],
+                )
+                for name, task in bundle.config.tasks.items()
+            }
+    labelled = {
+        name: int(labelled_rows(task, np.asarray(split.labels[name])).sum())
+        for name, task in bundle.config.tasks.items()
+    }
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {
+        "tasks": list(bundle.config.tasks),
+        "rows": len(split),
+        "labelled": labelled,
+        "parameters": parameters,
+        "results": results,
+    }
+
+
+def write_report(bundle: Bundle, report: dict[str, Any]) -> None:
+    """Write `report.json` and the model card `README.md` into the bundle's folder."""
+    write_atomically(bundle.path / REPORT, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(bundle.path / "README.md", model_card(bundle, report).encode())
+
+
+def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
+    """The model card in Markdown: what it answers, from what it was made, how well it does."""
+    provenance = bundle.provenance
+    lines = [
+        f"# {bundle.name} {bundle.version}",
+        "",
+        f"A Trunkline bundle with {report['parameters']:,} parameters. It reads "
+        + ", ".join(f"`{n}` ({m.kind})" for n, m in bundle.config.modalities.items())
+        + ", any of them alone too, and answers:",
+        "",
+        "| task | kind | classes |",
+        "|---|---|---|",
+    ]
+    for name, task in bundle.config.tasks.items():
+        lines.append(f"| {name} | {task.kind} | {len(task.labels) or '–'} |")
+    lines += ["", f"## Measured on the {report['split']} split ({report['rows']:,} rows)", ""]
+    lines += [f"By `{report['command']}`, {report['machine']}, {report['date']}.", ""]
+    for metric, title in (
+        ("accuracy", "Accuracy (multilabel: all labels right)"),
+        ("macro_f1", "Macro-F1"),
+        ("mae", "Mean absolute error"),
+        ("r2", "R²"),
+    ):
+        tasks = [t for t in report["tasks"] if any(metric in r[t] for r in report["results"].values())]
+        if tasks:
+            lines += [f"{title}:", "", "| input | " + " | ".join(tasks) + " |", "|---|" + "---:|" * len(tasks)]
+            for setup, results in report["results"].items():
+                cells = [f"{results[t][metric]:.3f}" if metric in results[t] else "–" for t in tasks]
+                lines.append(f"| {setup} | " + " | ".join(cells) + " |")
+            lines.append("")
+    lines += ["## Training", ""]
+    for key in ("source", "command", "date", "machine", "torch", "precision", "epochs", "minutes"):
+        if provenance.get(key):
+            lines.append(f"- {key.replace('_', ' ')}: {provenance[key]}")
+    if "data" in provenance:
+        data = provenance["data"]
+        lines.append(
+            f"- data: {data['train']:,} rows for training, {data['val']:,} for validation and calibration, "
+            f"{data['test']:,} held out; SHA-256 of the table {data['fingerprint'][:16]}…"
+        )
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "It knows the classes of its training data and no others, and answers something to any picture. Figures hold "
+        "for inputs like those of the data set.",
+        "",
+    ]
+    return "\n".join(lines)

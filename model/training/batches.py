@@ -1,0 +1,122 @@
+"""Batches: samples drawn, augmented, tokenised and put side by side, prepared while the network is busy."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.config import Config, ImageModality, TextModality
+from model.data.dataset import Split
+from model.preprocess import TextTokenizer, label_words, mask_words, pad_tokens
+from model.training.augment import drop_words, shift_and_mirror
+
+# Batches made before they are asked for.
+_AHEAD = 3
+
+
+@dataclass
+class TrainingBatch:
+    """What one step sees: inputs as `preprocess.Batch` has them, present bool [B, M], targets as `Split` has them."""
+
+    inputs: dict[str, Tensor]
+    present: Tensor
+    targets: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """The same batch on a device; copies from pinned memory do not wait."""
+        return TrainingBatch(
+            {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()},
+            self.present.to(device, non_blocking=True),
+            {name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
+        )
+
+
+class BatchMaker:
+    """Makes batches of one split's rows."""
+
+    def __init__(
+        self,
+        config: Config,
+        split: Split,
+        tokenizers: Mapping[str, TextTokenizer],
+        masked_words: frozenset[str] | None = None,
+    ) -> None:
+        """`masked_words` replaces the words that name a label, which the config gives otherwise."""
+        self.config = config
+        self.split = split
+        self.tokenizers = tokenizers
+        self._label_words = {
+            name: label_words(config, modality.label_words) if masked_words is None else masked_words
+            for name, modality in config.modalities.items()
+            if isinstance(modality, TextModality)
+        }
+
+    def make(
+        self, rows: NDArray[np.int64], generator: np.random.Generator | None = None, masked: bool = False
+    ) -> TrainingBatch:
+        """Make the batch of the given rows, augmented when there is a generator.
+
+        `masked` takes the words that name a label out of every text.
+        """
+        inputs: dict[str, Tensor] = {}
+        present = self.split.present[rows].copy()
+        for column, (name, modality) in enumerate(self.config.modalities.items()):
+            if isinstance(modality, ImageModality):
+                images = np.asarray(self.split.images[name][rows])
+                if generator is not None:
+                    images = shift_and_mirror(images, modality, generator)
+                inputs[name] = torch.from_numpy(np.ascontiguousarray(images))
+            else:
+                ids, lost = self._tokens_of(name, modality, rows, generator, masked)
+                inputs[name] = torch.from_numpy(ids)
+                # A text that lost all its words is a missing text, unless nothing else would be left.
+                others = np.delete(present, column, axis=1).any(axis=1)
+                present[:, column] &= ~lost | ~others
+        targets = {name: torch.from_numpy(np.asarray(values[rows])) for name, values in self.split.labels.items()}
+        return TrainingBatch(inputs, torch.from_numpy(present), targets)
+
+    def _tokens_of(
+        self,
+        name: str,
+        modality: TextModality,
+        rows: NDArray[np.int64],
+        generator: np.random.Generator | None,
+        masked: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        if masked:
+            texts = [mask_words(self.split.texts[name][row], self._label_words[name]) for row in rows]
+        else:
+            texts = [self.split.texts[name][row] for row in rows]
+            if generator is not None:
+                texts = [drop_words(text, modality, self._label_words[name], generator) for text in texts]
+        tokens = self.tokenizers[name].batch(texts)
+        return pad_tokens([t.ids for t in tokens]), np.array([not text for text in texts], dtype=np.bool_)
+
+    def epoch(self, batch_size: int, seed: int) -> Iterator[TrainingBatch]:
+        """Augmented batches over all rows in a random order that `seed` fixes, made ahead by a thread of their own."""
+        generator = np.random.default_rng(seed)
+        order = generator.permutation(np.flatnonzero(self.split.present.any(axis=1)))
+        # A last batch of one sample has no statistics to normalise by.
+        starts = [start for start in range(0, len(order), batch_size) if len(order) - start > 1]
+        # One worker: the generator's draws then come in the same order every time.
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as worker:
+            ahead: deque[Future[TrainingBatch]] = deque()
+            for start in starts:
+                ahead.append(worker.submit(self.make, np.sort(order[start : start + batch_size]), generator))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def in_order(self, batch_size: int, masked: bool = False) -> Iterator[tuple[NDArray[np.int64], TrainingBatch]]:
+        """Batches of all rows in their own order, not augmented, each with its row numbers."""
+        for start in range(0, len(self.split), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(self.split)))
+            yield rows, self.make(rows, masked=masked)

@@ -1,0 +1,104 @@
+"""Fitting the calibration of a trained network on its validation split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.calibration import (
+    Calibration,
+    TaskCalibration,
+    fit_beta,
+    fit_thresholds,
+    members_of,
+    pattern_key,
+    uncalibrated,
+)
+from model.config import Config, Task
+from model.inference import PatternOutputs
+from model.metrics import labelled_rows
+from model.network.heads import activate
+from model.network.multi_model import FUSED, mix
+from model.training.losses import task_loss
+
+# With fewer labelled samples than this, a fit would be noise.
+_LEAST = 50
+_TEMPERATURES = np.geomspace(0.25, 8.0, 41)
+
+
+def fit_calibration(
+    config: Config, outputs: dict[tuple[str, ...], PatternOutputs], labels: dict[str, NDArray[np.generic]]
+) -> Calibration:
+    """Fit temperatures, then β, then conformal thresholds, per task and pattern.
+
+    A task or pattern with too few labelled samples keeps the fused network alone, at temperature 1.
+    """
+    calibration = uncalibrated(config)
+    for pattern, output in outputs.items():
+        for name, task in config.tasks.items():
+            targets = labels[name][output.rows]
+            rows = labelled_rows(task, targets)
+            if rows.sum() < _LEAST:
+                continue
+            raw = {member: tasks[name][rows] for member, tasks in output.raw.items()}
+            entry = _fit_members(task, raw, targets[rows])
+            entry.thresholds = fit_thresholds(task, blend(config, task, entry, raw), targets[rows])
+            calibration.patterns[pattern_key(pattern)][name] = entry
+    return calibration
+
+
+def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[np.generic]) -> TaskCalibration:
+    temperatures = {member: _fit_temperature(task, values, targets) for member, values in raw.items()}
+    if task.kind == "regression":
+        # The mix of values with the least absolute error, along the line from the fused network to each single one.
+        return TaskCalibration(temperatures=temperatures, beta=_fit_regression(task, raw, targets))
+    likelihoods = {}
+    for member, values in raw.items():
+        answer = activate(task, torch.from_numpy(values) / temperatures[member]).numpy()
+        likelihoods[member] = _likelihood(task, answer, targets)
+    return TaskCalibration(temperatures=temperatures, beta=fit_beta(likelihoods))
+
+
+def _likelihood(task: Task, answer: NDArray[np.floating], targets: NDArray[np.generic]) -> NDArray[np.floating]:
+    """The probability given to each true answer; a multilabel task counts each label as a sample."""
+    if task.kind == "multilabel":
+        return np.where(targets > 0.5, answer, 1 - answer).ravel()
+    if task.kind == "binary":
+        return np.where(targets == 1, answer[:, 0], 1 - answer[:, 0])
+    return np.asarray(answer[np.arange(len(targets)), targets.astype(np.int64)])
+
+
+def _fit_temperature(task: Task, raw: NDArray[np.float32], targets: NDArray[np.generic]) -> float:
+    """The temperature with the least loss on a fine grid. Source: Guo et al., "On Calibration", 2017."""
+    if task.kind == "regression":
+        return 1.0
+    values, truth = torch.from_numpy(raw), torch.from_numpy(np.asarray(targets))
+    losses = [float(task_loss(task, values / float(t), truth)) for t in _TEMPERATURES]
+    return round(float(_TEMPERATURES[int(np.argmin(losses))]), 6)
+
+
+def _fit_regression(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[np.generic]) -> dict[str, float]:
+    values = {member: activate(task, torch.from_numpy(v)).numpy()[:, 0] for member, v in raw.items()}
+    best, best_error = {member: float(member == FUSED) for member in raw}, np.inf
+    for member in raw:
+        for share in np.linspace(0, 1, 21):
+            mixed = (1 - share) * values[FUSED] + share * values[member]
+            error = float(np.abs(mixed - targets).mean())
+            if error < best_error - 1e-9:
+                beta = dict.fromkeys(raw, 0.0)
+                beta[FUSED] += 1 - float(share)
+                beta[member] += float(share)
+                best, best_error = {m: round(b, 6) for m, b in beta.items()}, error
+    return best
+
+
+def blend(
+    config: Config, task: Task, entry: TaskCalibration, raw: dict[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The calibrated mix of the members' raw outputs, [n, C]: what the service answers."""
+    members = [member for member in members_of(config) if member in raw]
+    count = len(raw[members[0]])
+    temperatures = torch.tensor([entry.temperatures[m] for m in members]).expand(count, -1)
+    beta = torch.tensor([entry.beta[m] for m in members]).expand(count, -1)
+    return mix(task, [torch.from_numpy(raw[m]) for m in members], temperatures, beta).float().numpy()

@@ -1,0 +1,339 @@
+"""The training loop: a data set and a config in, a bundle out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.calibration import pattern_key
+from model.config import Config, ImageModality, TextModality
+from model.data.dataset import Dataset
+from model.inference import run_patterns
+from model.metrics import measure, score
+from model.network import Network
+from model.network.heads import activate
+from model.network.multi_model import FUSED
+from model.preprocess import TextTokenizer
+from model.training import relation
+from model.training.batches import BatchMaker, TrainingBatch
+from model.training.checkpoint import Checkpoints
+from model.training.ema import EMA
+from model.training.losses import total_loss
+from model.training.precision import choose_precision
+
+# Gradient affinity: training steps before the tasks' gradients say something, and batches that they are compared on.
+_AFFINITY_STEPS, _AFFINITY_PROBES = 200, 20
+
+
+class Reporter(Protocol):
+    """Who hears how a run goes."""
+
+    def step(self, epoch: int, done: int, total: int, loss: float, progress: float, seconds: float) -> None:
+        """One step was made; `progress` is the share of the whole run, `seconds` its length until now."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """One epoch was validated."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know."""
+
+
+@dataclass
+class Trained:
+    """What a run made: the best weights and what is needed to turn them into a bundle."""
+
+    network: Network
+    relation: list[list[int]]
+    tokenizers: dict[str, TextTokenizer]
+    history: list[dict[str, Any]]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """One training run on one device."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        device: torch.device,
+        reporter: Reporter,
+        checkpoints: Checkpoints,
+        minutes: float | None,
+    ) -> None:
+        """`minutes` bounds the training time of all resumed parts together; the learning rate ends with it."""
+        self.config: Config = dataset.config
+        self.dataset = dataset
+        self.device = device
+        self.reporter = reporter
+        self.checkpoints = checkpoints
+        self.budget = None if minutes is None else minutes * 60
+        torch.manual_seed(self.config.training.seed)
+        self.tokenizers = train_tokenizers(self.config, dataset)
+        self.train_batches = BatchMaker(self.config, dataset.splits["train"], self.tokenizers)
+        self.val_batches = BatchMaker(self.config, dataset.splits["val"], self.tokenizers)
+        self.relation, self.affinity = self._relation()
+        self.network = self._build(self.relation)
+
+    def _build(self, matrix: list[list[int]]) -> Network:
+        torch.manual_seed(self.config.training.seed)
+        sizes = {name: tokenizer.vocab_size for name, tokenizer in self.tokenizers.items()}
+        network = Network(self.config, sizes, torch.tensor(matrix))
+        return network.to(self.device, memory_format=torch.channels_last)
+
+    def _relation(self) -> tuple[list[list[int]], dict[str, Any] | None]:
+        """T as the config asks for it, and the affinity that it was estimated from."""
+        kind = self.config.relation.kind
+        if kind == "none":
+            return [[0] * len(self.config.tasks) for _ in self.config.tasks], None
+        if kind == "given":
+            return relation.given_relation(self.config), None
+        if kind == "label_affinity":
+            affinity = relation.label_affinity(self.config, self.dataset.splits["train"])
+        else:
+            affinity = self._gradient_affinity()
+        return relation.threshold(affinity, self.config.relation.threshold), relation.describe(
+            affinity, self.config.tasks
+        )
+
+    def _gradient_affinity(self) -> np.ndarray:
+        """Train a network without relations for a while, then compare the tasks' gradients."""
+        self.relation = [[0] * len(self.config.tasks) for _ in self.config.tasks]
+        self.network = self._build(self.relation)
+        optimizer = self._optimizer()
+        size = self.config.training.batch_size
+        steps = max(1, min(_AFFINITY_STEPS, len(self.dataset.splits["train"]) // size))
+        self.network.train()
+        for batch in itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed), steps):
+            optimizer.zero_grad(set_to_none=True)
+            self._loss(batch.to(self.device)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        probes = itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed + 1), _AFFINITY_PROBES)
+        return relation.gradient_affinity(self.config, self.network, (batch.to(self.device) for batch in probes))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        training = self.config.training
+        decayed, plain = [], []
+        for parameter in self.network.parameters():
+            (decayed if parameter.dim() > 1 else plain).append(parameter)
+        groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+    def _loss(self, batch: TrainingBatch) -> Tensor:
+        """The whole objective of one batch: all modalities, the same with fewer, each alone."""
+        training, tasks = self.config.training, self.config.tasks
+        encoded = self.network.encode(batch.inputs, batch.present)
+        fused, _ = self.network.decode(encoded)
+        loss = total_loss(tasks, fused, batch.targets, training.label_smoothing)
+        if training.modality_dropout > 0 and batch.present.shape[1] > 1:
+            narrowed = encoded.narrowed(_drop_modalities(batch.present))
+            fewer, _ = self.network.decode(narrowed)
+            share = training.modality_dropout
+            missing = total_loss(tasks, fewer, batch.targets, training.label_smoothing)
+            loss = (1 - share) * loss + share * missing
+        if training.auxiliary_weight > 0:
+            for modality, raw in self.network.alone(encoded).items():
+                has = batch.present[:, self.network.modalities.index(modality)]
+                targets = {name: _hide(values, has) for name, values in batch.targets.items()}
+                loss = loss + training.auxiliary_weight * total_loss(tasks, raw, targets, training.label_smoothing)
+        if self.config.relation.penalty > 0:
+            loss = loss + self.config.relation.penalty * self.network.task_relation.penalty()
+        return loss
+
+    def _shrink(self, batch: TrainingBatch) -> TrainingBatch:
+        """The batch with pictures at three quarters of their size: cheaper early epochs."""
+        inputs = dict(batch.inputs)
+        for name, modality in self.config.modalities.items():
+            if isinstance(modality, ImageModality):
+                images = inputs[name].permute(0, 3, 1, 2)
+                size = (round(modality.height * 0.75), round(modality.width * 0.75))
+                small = functional.interpolate(images, size, mode="bilinear", antialias=True)
+                inputs[name] = small.permute(0, 2, 3, 1)
+        return TrainingBatch(inputs, batch.present, batch.targets)
+
+    def run(self) -> Trained:
+        """Train to the end of the epochs, of the time, or of the patience, whichever comes first."""
+        training = self.config.training
+        optimizer = self._optimizer()
+        ema = EMA(self.network, training.ema_decay)
+        steps = max(1, math.ceil(len(self.dataset.splits["train"]) / training.batch_size))
+        epoch, spent, best, waited = 0, 0.0, -math.inf, 0
+        history: list[dict[str, Any]] = []
+        best_weights: dict[str, Tensor] = {}
+        if (state := self.checkpoints.load(self.device)) is not None:
+            self.network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            ema.values, ema.steps = state["ema"], state["ema_steps"]
+            epoch, spent, best, waited = state["epoch"], state["spent"], state["best"], state["waited"]
+            history, best_weights = state["history"], state["best_weights"]
+            self.reporter.note(f"resumed after epoch {epoch}, {spent / 60:.1f} minutes into the run")
+        if history and history[-1]["progress"] >= 1 - 1e-9:
+            epoch = training.epochs
+        half = self._precision() == "bf16" if epoch < training.epochs else False
+        self.reporter.note(f"training in {'bf16' if half else 'fp32'} on {self.device}")
+        while epoch < training.epochs and waited < training.patience:
+            start = time.perf_counter()
+            torch.manual_seed(training.seed * 10_007 + epoch + 1)
+            losses = []
+            progress = 0.0
+            self.network.train()
+            batches = self.train_batches.epoch(training.batch_size, seed=training.seed * 10_007 + epoch)
+            for done, cpu_batch in enumerate(batches):
+                elapsed = spent + time.perf_counter() - start
+                progress = (epoch * steps + done) / (training.epochs * steps)
+                if self.budget is not None:
+                    progress = max(progress, elapsed / self.budget)
+                if progress >= 1:
+                    break
+                batch = cpu_batch.to(self.device)
+                if progress < training.small_image_epochs:
+                    batch = self._shrink(batch)
+                for group in optimizer.param_groups:
+                    group["lr"] = training.learning_rate * _schedule(progress, training.warmup)
+                optimizer.zero_grad(set_to_none=True)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                    loss = self._loss(batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_clip)
+                optimizer.step()
+                ema.update(self.network)
+                losses.append(loss.detach())
+                if done % 10 == 0:
+                    self.reporter.step(epoch + 1, done, steps, float(loss.detach()), progress, elapsed)
+            epoch += 1
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                record = self._validate(ema)
+            if epoch == training.epochs:
+                progress = 1.0
+            spent += time.perf_counter() - start
+            mean_loss = float(torch.stack(losses).mean()) if losses else float("nan")
+            record |= {"epoch": epoch, "loss": mean_loss, "progress": min(progress, 1.0), "seconds": spent}
+            history.append(record)
+            # While the pictures are small, validation at full size says little.
+            if record["score"] > best:
+                best, waited = record["score"], 0
+                best_weights = {name: value.clone() for name, value in ema.values.items()}
+            elif progress >= training.small_image_epochs:
+                waited += 1
+            self.checkpoints.save(
+                {
+                    "network": self.network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "ema": ema.values,
+                    "ema_steps": ema.steps,
+                    "epoch": epoch,
+                    "spent": spent,
+                    "best": best,
+                    "waited": waited,
+                    "history": history,
+                    "best_weights": best_weights,
+                },
+                history,
+            )
+            self.reporter.epoch(record)
+            if progress >= 1:
+                break
+        self.network.load_state_dict(best_weights)
+        return Trained(
+            self.network.eval(),
+            self.relation,
+            self.tokenizers,
+            history,
+            {
+                "epochs": epoch,
+                "minutes": round(spent / 60, 1),
+                "precision": "bf16" if half else "fp32",
+                "affinity": self.affinity,
+            },
+        )
+
+    def _precision(self) -> str:
+        rows = np.arange(min(64, len(self.dataset.splits["train"])))
+        batch = self.train_batches.make(rows).to(self.device)
+        before = {name: value.clone() for name, value in self.network.state_dict().items()}
+
+        def step(half: bool) -> None:
+            self.network.train()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                loss = self._loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.network.zero_grad(set_to_none=True)
+
+        chosen = choose_precision(self.config.training, self.device, step)
+        # The trial moved the running statistics of the normalisation layers.
+        self.network.load_state_dict(before)
+        return chosen
+
+    def _validate(self, ema: EMA) -> dict[str, Any]:
+        """Metrics of the averaged weights on the validation split, per pattern and task."""
+        network = self._validator(ema)
+        split = self.dataset.splits["val"]
+        metrics: dict[str, dict[str, dict[str, Any]]] = {}
+        for pattern, output in run_patterns(network, self.val_batches).items():
+            metrics[pattern_key(pattern)] = {
+                name: measure(
+                    task,
+                    activate(task, torch.from_numpy(output.raw[FUSED][name])).numpy(),
+                    split.labels[name][output.rows],
+                )
+                for name, task in self.config.tasks.items()
+            }
+        values = [score(self.config.tasks[n], m) for tasks in metrics.values() for n, m in tasks.items()]
+        return {"metrics": metrics, "score": float(np.mean(values)) if values else 0.0}
+
+    def _validator(self, ema: EMA) -> Network:
+        network = self._build(self.relation)
+        network.load_state_dict(ema.values)
+        return network.eval()
+
+
+def train_tokenizers(config: Config, dataset: Dataset) -> dict[str, TextTokenizer]:
+    """A tokenizer a text modality, learned from the training split."""
+    return {
+        name: TextTokenizer.train([text for text in dataset.splits["train"].texts[name] if text], modality)
+        for name, modality in config.modalities.items()
+        if isinstance(modality, TextModality)
+    }
+
+
+def _schedule(progress: float, warmup: float) -> float:
+    """Linear warm-up, then a cosine to zero, by the share of the run that is done."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def _drop_modalities(present: Tensor) -> Tensor:
+    """Hide modalities at random so that at least one of each sample's own is left: bool [B, M] in and out."""
+    rolls = torch.rand(present.shape, device=present.device).masked_fill(~present, -1.0)
+    # A sample with several keeps those above a level drawn between its highest and lowest roll: never none, never all.
+    highest = rolls.max(dim=1, keepdim=True).values
+    several = present.sum(1, keepdim=True) > 1
+    lowest = rolls.masked_fill(~present, 2.0).min(dim=1, keepdim=True).values
+    level = lowest + (highest - lowest) * torch.rand_like(highest) * 0.999
+    return torch.where(several, present & (rolls > level), present)
+
+
+def _hide(target: Tensor, has: Tensor) -> Tensor:
+    """The labels of the samples for which `has`, bool [B], is true; the others as missing."""
+    if target.dtype.is_floating_point:
+        mask = has if target.dim() == 1 else has[:, None]
+        return torch.where(mask, target, torch.full_like(target, float("nan")))
+    return torch.where(has, target, torch.full_like(target, -1))
+
+
+def summarise(record: Mapping[str, Any]) -> dict[str, float]:
+    """A record's figures by flat name, for a log."""
+    figures = {"loss": record["loss"], "score": record["score"]}
+    for pattern, tasks in record["metrics"].items():
+        for task, values in tasks.items():
+            figures |= {f"{pattern}/{task}/{k}": v for k, v in values.items() if k != "count"}
+    return figures
