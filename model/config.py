@@ -27,6 +27,16 @@ class ConfigError(ValueError):
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, value: Any) -> Any:
+        # Pydantic's own message for a misspelt field does not say which fields there are.
+        if isinstance(value, dict):
+            unknown = [repr(name) for name in value if name not in cls.model_fields]
+            if unknown:
+                raise ValueError(f"no field {', '.join(unknown)}; the fields are {', '.join(cls.model_fields)}")
+        return value
+
 
 class ConvEncoder(_Model):
     """A residual convolutional network, trained from scratch."""
@@ -245,8 +255,6 @@ def describe_validation_error(error: ValidationError) -> str:
     for fault in error.errors(include_url=False):
         path = ".".join(str(part) for part in fault["loc"]) or "(document)"
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "no such field"
         given = fault.get("input")
         shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
         lines.append(f"{path}: {message}{shown}")
