@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -36,6 +37,7 @@ def train_command(
     cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
 ) -> None:
     """Train a bundle. Run it again after an interruption and it goes on from the last finished epoch."""
+    _need_the_train_extra()
     import torch
 
     from model.bundle import BundleError
@@ -98,9 +100,11 @@ def evaluate_command(
     cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
 ) -> None:
     """Measure a bundle on a split, for each set of modalities, and write report.json and README.md into it."""
+    _need_the_train_extra()
     import torch
 
     from model.bundle import BundleError, load_bundle
+    from model.config import ConfigError
     from model.data.dataset import load_dataset
     from model.data.faults import DataError
     from model.report import evaluate, write_report
@@ -140,11 +144,17 @@ def evaluate_command(
             "machine": f"{platform.machine()}, {chosen.type}, torch {torch.__version__.split('+')[0]}",
         }
         write_report(loaded, report)
-    except (BundleError, DataError, OSError) as error:
+    except (BundleError, ConfigError, DataError, OSError) as error:
         raise _fail(error) from None
     for table in _tables(report):
         Console().print(table)
     console.print(f"wrote {bundle}/report.json and {bundle}/README.md", soft_wrap=True)
+
+
+def _need_the_train_extra() -> None:
+    """Training and evaluation use libraries that a serve-only installation lacks."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise _fail(RuntimeError("training and evaluation need the extra 'train': pip install 'trunkline[train]'"))
 
 
 def _device(name: str) -> Any:

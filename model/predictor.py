@@ -38,6 +38,9 @@ class Predictor:
         """Build the network and load its weights onto `device`, as torch names it."""
         self.config = bundle.config
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            # Convolutions would otherwise round their inputs to 10 bits, and answers would differ from the CPU's.
+            torch.backends.cudnn.allow_tf32 = False
         self.network = build_network(bundle).to(self.device, memory_format=torch.channels_last).eval()
         patterns = patterns_of(self.config)
         members = members_of(self.config)
@@ -76,18 +79,12 @@ class Predictor:
         inputs = {name: torch.from_numpy(values).to(self.device) for name, values in batch.inputs.items()}
         present = torch.from_numpy(batch.present).to(self.device)
         output = self.network(inputs, present, names)
+        # A modality that no sample of the batch has gave no answers of its own.
+        members = [(c, m) for c, m in enumerate(members_of(self.config)) if m == FUSED or m in output.single]
+        columns = [column for column, _ in members]
         probabilities = {}
         for name in names:
-            raw = [
-                output.fused[name] if member == FUSED else output.single[member][name]
-                for member in members_of(self.config)
-                if member == FUSED or member in output.single
-            ]
-            columns = [
-                column
-                for column, member in enumerate(members_of(self.config))
-                if member == FUSED or member in output.single
-            ]
+            raw = [output.fused[name] if m == FUSED else output.single[m][name] for _, m in members]
             temperatures = self._temperatures[name][pattern][:, columns]
             beta = self._beta[name][pattern][:, columns]
             answer = mix(self.config.tasks[name], raw, temperatures, beta)
