@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from model.predictor import Predictor
 from tests.app.serving.bench import ALL, PATIENCE, ask, numbers, outcome, parts, picture, png, running, settle
 from tests.support.tiny import make_tiny_bundle, tiny_config
 
+T = TypeVar("T")
 pytestmark = pytest.mark.anyio
 
 
@@ -41,9 +44,29 @@ async def test_an_answer_has_every_task_and_every_stage(tiny_bundle: Path) -> No
         assert cut.modalities == ("text",)
 
 
+class CountingPool(IntakePool):
+    """A real pool that tells when it has prepared so many requests."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self._count = 0
+        self._more = asyncio.Condition()
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        result = await super().run(function, *args)
+        async with self._more:
+            self._count += 1
+            self._more.notify_all()
+        return result
+
+    async def served(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE), self._more:
+            await self._more.wait_for(lambda: self._count >= count)
+
+
 async def test_sixty_four_clients_share_batches_and_each_gets_its_own_answer(tiny_bundle: Path) -> None:
     clients = 64
-    pool = IntakePool(threads=2)
+    pool = CountingPool(threads=2)
     async with running(tiny_bundle, pool, batch_sizes=(1, 8, 32), max_queue=clients) as bench:
         alone = [numbers(await bench.pipeline.predict(parts(seed), ALL)) for seed in range(clients)]
         for first in range(clients):
@@ -52,9 +75,9 @@ async def test_sixty_four_clients_share_batches_and_each_gets_its_own_answer(tin
                 assert not same or np.abs(alone[first] - alone[second]).max() > 1e-3, "inputs cannot be told apart"
         bench.runtime.shut()
         calls = [ask(bench, seed) for seed in range(clients)]
-        async with asyncio.timeout(PATIENCE):
-            while bench.value("queue_length") < clients - 1:  # intake has threads of its own, which end when they end
-                await asyncio.sleep(0)
+        await pool.served(2 * clients)
+        await settle()
+        assert bench.value("queue_length") == clients - 1
         bench.runtime.gate.set()
         answers = [await outcome(call) for call in calls]
         sizes = [size for size, _ in bench.runtime.calls]

@@ -67,7 +67,8 @@ def test_an_exceptions_message_is_kept_out_where_it_may_quote_input(
     except ValueError:
         fail(KeyError(SECRET))
     shown = capfd.readouterr().err
-    assert "builtins.KeyError" in shown and "builtins.ValueError" in shown
+    assert "builtins.KeyError" in shown
+    assert "builtins.ValueError" in shown
     assert SECRET not in shown
 
 
