@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.api.harness import running
 from tests.support.tiny import make_tiny_bundle, tiny_config, tiny_document
-from tests.web.live import service
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = "http://127.0.0.1:8000"
@@ -25,8 +25,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tasks = tiny_document()["tasks"]
     tasks = {"articleType": tasks["colour"], "baseColour": tasks["colour"], "year": tasks["year"]}
     bundle = make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config=tiny_config(tasks=tasks))
-    with service(bundle) as url:
-        yield url
+    with running(bundle) as service:
+        yield service.url
 
 
 def snippet(page: str, language: str) -> str:

@@ -11,8 +11,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+from tests.app.api.harness import running
 from tests.support.tiny import make_tiny_bundle, tiny_config, tiny_document
-from tests.web.live import service
 from tests.web.page import Page
 
 FLAGS = (
@@ -24,18 +24,20 @@ HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle with random weights and a task of every kind."""
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def address(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with two models: the tiny one, and one whose names are hostile."""
-    folder = tmp_path_factory.mktemp("bundles")
     document = tiny_document(name="hostile")
     document["tasks"] = {HOSTILE: {"kind": "multiclass", "labels": [f"{HOSTILE} a", f"{HOSTILE} b"]}}
     document["modalities"] = {"<b>note</b>": document["modalities"]["text"]}
-    bundles = [
-        make_tiny_bundle(folder / "tiny"),
-        make_tiny_bundle(folder / "hostile", config=tiny_config(**document)),
-    ]
-    with service(*bundles) as url:
-        yield url
+    hostile = make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "hostile", config=tiny_config(**document))
+    with running(tiny, hostile) as service:
+        yield service.url
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from tests.app.api.harness import running
 from tests.web.conftest import HOSTILE
 from tests.web.page import Page
 
@@ -151,6 +152,16 @@ def test_a_service_that_is_gone_is_said_and_can_be_tried_again(page: Page, brows
     page.one("#problem button").click()
     page.until(lambda: page.all(".card.ordinal"))
     assert not page.shown("#problem")
+
+
+def test_a_service_that_is_still_loading_is_waited_for(browser: webdriver.Chrome, tiny: Path) -> None:
+    with running(tiny, wait=False) as service:
+        page = Page(browser, service.url).open(1280, 900)
+        assert "still starting" in page.one("#problem").text
+        service.may_load.set()
+        page.until(lambda: len(page.cards()) == 5)
+        assert not page.shown("#problem")
+        browser.get("about:blank")
 
 
 def test_the_keyboard_is_enough(page: Page, browser: webdriver.Chrome) -> None:

@@ -40,7 +40,10 @@ async function open(name) {
     byId("sample-list").replaceChildren(...(await sampleButtons(useSample)));
     byId("samples").hidden = !Object.values(page.model.modalities).some(({ kind }) => kind === "image");
   } catch (error) {
-    showProblem(error, () => open(name));
+    const again = () => open(name);
+    showProblem(error, again);
+    // While the models load, the service says when to come back.
+    if (error.status === 503 && error.retryAfter) setTimeout(again, error.retryAfter * 1000);
   }
 }
 
