@@ -136,10 +136,10 @@ def _tasks(value: object) -> tuple[str, ...] | None:
     names: dict[str, None] = {}  # in order, each once
     for piece in pieces:
         if not isinstance(piece, str):
-            raise InvalidOption("tasks: give task names, as a list or separated by commas.")
+            raise InvalidOption("tasks must be task names, as a list or separated by commas.")
         names.update((name.strip(), None) for name in piece.split(",") if name.strip())
     if value == []:
-        raise InvalidOption("tasks: the list is empty; name at least one task, or leave tasks out for all of them.")
+        raise InvalidOption("tasks is empty; name at least one, or leave it out for all.")
     return tuple(names) or None
 
 

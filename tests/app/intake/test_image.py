@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from io import BytesIO
 
 import numpy as np
@@ -16,7 +15,7 @@ from app.errors import ServiceError, TooLarge, UndecodableImage, UnsupportedForm
 from app.intake.image import FORMATS, decode, sniff
 from app.intake.limits import Limits
 from model.preprocess import pixels
-from tests.app.intake.pictures import MODALITY, corners, detailed, difference, file
+from tests.app.intake.pictures import MODALITY, corners, detailed, difference, file, png
 
 ORIENTATION = 0x0112
 # How a camera that was turned would have stored an upright picture.
@@ -184,18 +183,6 @@ def test_too_many_pixels(kind: str) -> None:
     read(data, Limits(max_pixels=48 * 64))
     with pytest.raises(TooLarge, match="pixels"):
         read(data, Limits(max_pixels=48 * 64 - 1))
-
-
-def png(width: int, height: int, samples: bytes, depth: int = 8) -> bytes:
-    """An RGB file put together by hand: Pillow writes no 16-bit colour, and no lies."""
-    row = len(samples) // height
-    rows = b"".join(b"\0" + samples[y * row : (y + 1) * row] for y in range(height)) if samples else b""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def bombs() -> dict[str, bytes]:
