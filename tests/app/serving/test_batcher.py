@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app.serving.batcher import Batcher, Step
 
 MAX_BATCH, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH = 4, 6, 0.25, 8
+
+# How long a machine takes, busy as it may be, is no property of the batcher.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Service(RuleBasedStateMachine):
@@ -132,7 +135,7 @@ class TwoSlotService(Service):
 
 TestOneSlot = Service.TestCase
 TestTwoSlots = TwoSlotService.TestCase
-TestOneSlot.settings = TestTwoSlots.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestOneSlot.settings = TestTwoSlots.settings = settings(UNHURRIED, max_examples=120, stateful_step_count=40)
 
 
 def batcher(**options: int | float) -> Batcher[str]:
@@ -170,6 +173,7 @@ def test_a_full_batch_leaves_the_least_similar_behind() -> None:
     assert set(subject.engine_free(1.0).run) == {"a", "c", "d"}
 
 
+@UNHURRIED
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.integers(31, 60))
 def test_the_oldest_is_not_starved_by_better_fitting_newcomers(newcomers: list[int], length: int) -> None:
     subject: Batcher[int] = Batcher(max_batch=2, max_queue=100, item_length=0, max_padding=0.1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import EngineUnavailable, InferenceFailed
@@ -48,6 +48,7 @@ def values(results: list[Row | InferenceFailed]) -> list[float | None]:
     return [float(r.probabilities["echo"][0]) if isinstance(r, Row) else None for r in results]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 20).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
 def test_exactly_the_bad_items_of_a_batch_fail(case: tuple[int, set[int]]) -> None:
     count, bad = case
