@@ -68,7 +68,8 @@ def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | 
             allow_headers=["Content-Type", "X-Request-Id", "X-Deadline-Ms"],
             expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
         )
-    app.add_middleware(Envelope)  # last added is outermost
+    # Last added is outermost.
+    app.add_middleware(Envelope, closing=lambda: pipeline.state == "draining")
     return app
 
 

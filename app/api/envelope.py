@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -24,9 +25,10 @@ logger = logging.getLogger(__name__)
 class Envelope:
     """ASGI middleware around everything else."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, closing: Callable[[], bool]) -> None:
+        """Wrap `app`. While `closing` is true, a connection ends with its answer, so that none is cut in use."""
         self.app = app
+        self.closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of scope pass through."""
@@ -37,7 +39,7 @@ class Envelope:
         given = headers.get("x-request-id", "")
         request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(request_id, _has_body(headers), receive, send)
+        exchange = _Exchange(request_id, _has_body(headers), self.closing, receive, send)
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
@@ -56,8 +58,11 @@ def _has_body(headers: Headers) -> bool:
 class _Exchange:
     """One request's messages, watched on their way through."""
 
-    def __init__(self, request_id: str, unread: bool, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, request_id: str, unread: bool, closing: Callable[[], bool], receive: Receive, send: Send
+    ) -> None:
         self.started = False
+        self._closing = closing
         self._request_id = request_id
         self._unread = unread  # whether some of the request's body may still be on its way
         self._receive = receive
@@ -74,7 +79,7 @@ class _Exchange:
             self.started = True
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._request_id
-            if self._unread:
+            if self._unread or self._closing():
                 headers["Connection"] = "close"
         elif self._unread and not message.get("more_body", False):
             await self._send({**message, "more_body": True})

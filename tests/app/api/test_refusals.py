@@ -241,7 +241,9 @@ def test_while_it_drains(tiny: Path) -> None:
         service.wait_value(1, "requests_in_flight")
         service.drain()
         assert is_problem(service.wait("/health/ready", 503), 503, "draining")
-        assert is_problem(service.client.post("/predict", json={"text": "red"}), 503, "draining")
+        refused = service.client.post("/predict", json={"text": "red"})
+        assert is_problem(refused, 503, "draining")
+        assert refused.headers["connection"] == "close"
         assert service.client.get("/health/live").status_code == 200
         assert service.client.get("/health/startup").status_code == 200
         service.runtime.gate.set()
