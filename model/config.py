@@ -189,8 +189,11 @@ class DataConfig(_Model):
     """The table and the columns that are neither input nor label."""
 
     table: str = "styles.csv"
-    id: str = "id"
+    id: str | None = Field(default="id", description="column with a value of its own in each row; null: the line")
     split: str = Field(default="split", description="column with train, val, test; split by group where it is absent")
+    groups: tuple[str, ...] = Field(
+        default=(), description="columns whose equal values keep rows in one split, where there is no split column"
+    )
     val_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.1, ge=0, lt=0.5)
 

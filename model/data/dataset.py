@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.config import Config, Task, TextModality
 from model.data.faults import DataError, Faults
 from model.data.images import Pixels, Progress, default_cache
-from model.data.labels import Labels, encode_task, learn_task
+from model.data.labels import MISSING, Labels, encode_task, learn_task
 from model.data.pictures import Pictures
 from model.data.source import Source
 from model.data.split import SPLITS, group, split_by_column, split_by_group
@@ -64,13 +64,14 @@ def load_dataset(
     splits: Sequence[str] = SPLITS,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Read a data set in the Kaggle layout and decode its pictures once into memory maps.
+    """Read a data set, a table with pictures beside it, and decode the pictures once into memory maps.
 
     `path`: a folder with the table and its pictures (as a folder or a zip beside it), the table itself, or one zip.
     Labels and regression scales are learnt from the train split, or taken from `labels_from` (a bundle's config).
-    Without the config's split column, rows with the same text or the same pixels stay together. `cache` holds the
-    decoded pictures (default: $TRUNKLINE_CACHE or ~/.cache/trunkline). `progress(what, done, total)` is told of the
-    decoding. Raises DataError for data that cannot be used; lesser faults are counted in the result.
+    Without the config's split column, rows with the same text, the same pixels or the same value of a column of
+    `config.data.groups` stay together; so they do where the column names no val row and val is drawn from train.
+    `cache` holds the decoded pictures (default: $TRUNKLINE_CACHE or ~/.cache/trunkline). `progress(what, done,
+    total)` is told of the decoding. Raises DataError for data that cannot be used; lesser faults are counted.
     """
     unknown = [name for name in splits if name not in SPLITS]
     if unknown:
@@ -88,11 +89,18 @@ def load_dataset(
 
         if config.data.split in table.columns:
             assigned = split_by_column(table.rows, config.data.split, faults)
-            parts = {name: look(assigned[name]) for name in splits}
             # Labels are learnt from the train rows even when only other splits are wanted.
             train = [table.rows[index] for index in assigned["train"]]
+            if train and not assigned["val"] and {"train", "val"} & set(splits):
+                faults.add("no validation rows", f"column {config.data.split} has train rows and no val rows")
+                parts = _divide(config, look(assigned["train"]), test_share=0.0)
+                if "test" in splits:
+                    parts["test"] = look(assigned["test"])
+                train = parts["train"].kept_rows
+            else:
+                parts = {name: look(assigned[name]) for name in splits}
         else:
-            parts = _divide(config, look(list(range(len(table.rows)))))
+            parts = _divide(config, look(list(range(len(table.rows)))), config.data.test_share)
             train = parts["train"].kept_rows
         if "train" in splits:
             train = parts["train"].kept_rows
@@ -150,8 +158,10 @@ class _Part:
     def kept_rows(self) -> list[Row]:
         return [self.rows[position] for position in self.kept]
 
-    def keys(self) -> list[list[object]]:
-        """For each kept row its text and, for each image modality, its pixels: rows with an equal one are look-alikes.
+    def keys(self, groups: Sequence[str]) -> list[list[object]]:
+        """For each kept row its text, the pixels of each image modality, and the columns `groups`.
+
+        Rows with an equal one belong together.
 
         All texts of a row are one key, since a text modality of its own may be as coarse as a brand, which would tie
         everything together. None where there is no text or no picture.
@@ -162,6 +172,9 @@ class _Part:
         keys: list[list[object]] = [[column[position].digest for position in self.kept] for column in looks]
         if texts:
             keys.append([texts[position] for position in self.kept])
+        for column in groups:
+            values = [row.fields[column].strip() for row in self.kept_rows]
+            keys.append([None if value.lower() in MISSING else value for value in values])
         return keys
 
     def load(self, tasks: Mapping[str, Task], faults: Faults) -> Split:
@@ -176,10 +189,11 @@ class _Part:
         )
 
 
-def _divide(config: Config, part: _Part) -> dict[str, _Part]:
-    """Divide the kept rows of a part into splits, look-alikes together."""
-    groups = group(len(part.kept), part.keys())
-    divided = split_by_group(groups, config.data, config.training.seed)
+def _divide(config: Config, part: _Part, test_share: float) -> dict[str, _Part]:
+    """Divide the kept rows of a part into splits, look-alikes and groups together."""
+    groups = group(len(part.kept), part.keys(config.data.groups))
+    shares = config.data.model_copy(update={"test_share": test_share})
+    divided = split_by_group(groups, shares, config.training.seed)
     return {
         name: _Part(part.rows, part.pictures, part.texts, part.present, [part.kept[number] for number in numbers])
         for name, numbers in divided.items()

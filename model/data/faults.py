@@ -12,6 +12,7 @@ KINDS = {
     "empty id": "row left out; give every row an id",
     "duplicate id": "first row kept, later ones left out; make ids unique",
     "unknown split": "row left out; write train, val or test",
+    "no validation rows": "drawn from the train rows; mark rows with val to choose them yourself",
     "missing image": "row kept without it; add the file",
     "corrupt image": "row kept without it; replace the file",
     "empty text": "row kept without it; fill in the column",

@@ -138,8 +138,8 @@ class _Archive:
         """The table's full name in the archive: the one nearest to the top."""
         found = [name for name in self.names if posixpath.basename(name) == posixpath.basename(table)]
         if not found:
-            tables = sorted(name for name in self.names if name.endswith(".csv"))
-            held = f"its tables are {', '.join(tables[:10])}" if tables else "it holds no .csv file"
+            tables = sorted(name for name in self.names if name.endswith((".csv", ".parquet")))
+            held = f"its tables are {', '.join(tables[:10])}" if tables else "it holds no .csv or .parquet file"
             raise DataError(f"{self.path}: there is no {table} in this zip; {held}")
         return min(found, key=lambda name: (name.count("/"), name))
 

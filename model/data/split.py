@@ -10,6 +10,15 @@ from model.data.faults import DataError, Faults
 from model.data.table import Row
 
 SPLITS = ("train", "val", "test")
+# Other names that tables give them.
+_NAMES = (
+    {name: name for name in SPLITS}
+    | dict.fromkeys(("valid", "validation", "dev"), "val")
+    | {
+        "training": "train",
+        "testing": "test",
+    }
+)
 
 
 def split_by_column(rows: Sequence[Row], column: str, faults: Faults) -> dict[str, list[int]]:
@@ -17,11 +26,17 @@ def split_by_column(rows: Sequence[Row], column: str, faults: Faults) -> dict[st
     found: dict[str, list[int]] = {name: [] for name in SPLITS}
     for index, row in enumerate(rows):
         value = row.fields[column].strip()
-        if value.lower() in found:
-            found[value.lower()].append(index)
-        else:
+        name = split_name(value)
+        if name is None:
             faults.add("unknown split", f"{column} is {value!r}", line=row.line, id=row.id)
+        else:
+            found[name].append(index)
     return found
+
+
+def split_name(value: str) -> str | None:
+    """The split that a table's value stands for: train, val (also valid, validation, dev), test; else None."""
+    return _NAMES.get(value.strip().lower())
 
 
 def group(size: int, keys: Iterable[Sequence[Hashable | None]]) -> list[list[int]]:

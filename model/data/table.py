@@ -1,15 +1,14 @@
-"""Reading the table: rows by column name, survived malformed lines, checked columns."""
+"""Reading the table: rows by column name, checked ids and columns."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model.config import Config, ImageModality
 from model.data.faults import DataError, Faults
+from model.data.records import Records, read_records
 from model.data.source import Source
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -41,31 +40,16 @@ def read_table(source: Source, config: Config, faults: Faults) -> Table:
     for an empty table and for a column that the config names and the table lacks.
     """
     content = source.table()
-    lines = []
-    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True), start=1):
-        try:
-            lines.append(raw.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            lines.append(raw.decode("utf-8", "replace"))
-            faults.add("undecodable text", f"byte {raw[error.start]:#04x} is not UTF-8", line=number)
-    # str.splitlines would also split at characters that a title may hold, such as U+2028; bytes.splitlines does not.
-    records = _records(lines)
-    first = next(records, None)
-    if first is None or not any(first[1]):
-        raise DataError(f"{source.table_name}: the table is empty; it needs a header line and rows")
-    columns = tuple(column.strip() for column in first[1])
-    _check_columns(source.table_name, columns, config)
+    records = read_records(source.table_name, content, faults)
+    columns = records.columns
+    _check_columns(source.table_name, records, config)
 
     rows = []
     seen: dict[str, int] = {}
-    for line, values in records:
-        if not any(value.strip() for value in values) and not lines[line - 1].strip():
-            continue
-        if len(values) != len(columns):
-            faults.add("malformed row", f"{len(values)} fields where the header has {len(columns)}", line=line)
-            continue
+    for line, values in records.rows:
         fields = dict(zip(columns, values, strict=True))
-        id = fields[config.data.id].strip()
+        # Without a column of ids, the line is the row's name.
+        id = str(line) if config.data.id is None else fields[config.data.id].strip()
         if not id:
             faults.add("empty id", f"column {config.data.id} is empty", line=line)
         elif id in seen:
@@ -83,42 +67,12 @@ def fill(template: str, row: Row) -> str:
     return _PLACEHOLDER.sub(lambda match: row.fields[match[1]].strip(), template)
 
 
-def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each record.
-
-    A quote that never closes would swallow the rest of the file, or all up to the next quote. So where quotes do not
-    pair up, or a record spans lines and does not fit the header, its first line is read on its own and the next
-    record starts behind it.
-    """
-    start = 0
-    width = 0
-    while start < len(lines):
-        reader = csv.reader(lines[start:], strict=True)
-        used = 0
-        try:
-            for values in reader:
-                if width and reader.line_num > used + 1 and len(values) != width:
-                    raise csv.Error("a quote is not closed")
-                width = width or len(values)
-                yield start + used + 1, values
-                used = reader.line_num
-            return
-        except csv.Error:
-            yield start + used + 1, _alone(lines[start + used])
-            start += used + 1
-
-
-def _alone(line: str) -> list[str]:
-    """The fields of a line on its own, with quotes taken as they come; none when even so it cannot be read."""
-    try:
-        return next(csv.reader([line.rstrip("\r\n")]), [])
-    except csv.Error:
-        return []
-
-
-def _check_columns(name: str, columns: Sequence[str], config: Config) -> None:
-    """Raise DataError for the config's columns that the table lacks or has twice."""
-    wanted = {config.data.id: "data.id"}
+def _check_columns(name: str, records: Records, config: Config) -> None:
+    """Raise DataError for the config's columns that the table lacks, has twice or holds in a form that is not read."""
+    columns = records.columns
+    wanted = {} if config.data.id is None else {config.data.id: "data.id"}
+    for column in config.data.groups:
+        wanted.setdefault(column, "data.groups")
     for modality_name, modality in config.modalities.items():
         if isinstance(modality, ImageModality):
             for column in _PLACEHOLDER.findall(modality.path):
@@ -137,3 +91,9 @@ def _check_columns(name: str, columns: Sequence[str], config: Config) -> None:
     twice = [column for column in [*wanted, config.data.split] if columns.count(column) > 1]
     if twice:
         raise DataError(f"{name}: column {', '.join(twice)} stands in the header more than once; rename one")
+    unread = [f"{column} ({records.unread[column]})" for column in wanted if column in records.unread]
+    if unread:
+        raise DataError(
+            f"{name}: column {', '.join(unread)} holds what no config can name; write it as text, numbers or lists, "
+            "and pictures as files"
+        )

@@ -186,13 +186,47 @@ def test_several_modalities_of_a_kind_in_the_order_of_the_config(shop: Path) -> 
     assert train.images["image"].shape == (6, 16, 12, 3)
 
 
-def test_an_empty_test_split_is_allowed_and_an_empty_val_split_is_not(tmp_path: Path) -> None:
-    data = load_dataset(config(), make_shop(tmp_path / "one", products(test=0)))
+def test_an_empty_test_split_is_allowed(shop: Path) -> None:
+    write_table(shop / "styles.csv", products(test=0))
+    data = load_dataset(config(), shop)
     assert len(data.splits["test"]) == 0
     assert data.splits["test"].images["image"].shape == (0, 16, 12, 3)
     assert data.splits["test"].present.shape == (0, 2)
-    with pytest.raises(DataError, match="no usable row in split val; mark rows with 'val' in column 'split'"):
-        load_dataset(config(), make_shop(tmp_path / "two", products(val=0)))
+
+
+def test_an_empty_train_split_is_refused(tmp_path: Path) -> None:
+    folder = make_shop(tmp_path / "two", products(train=0))
+    with pytest.raises(DataError, match="no usable row in split train; mark rows with 'train' in column 'split'"):
+        load_dataset(config(), folder)
+
+
+def test_validation_rows_are_drawn_from_the_train_rows_where_the_table_names_none(tmp_path: Path) -> None:
+    rows = products(train=40, val=0, test=4)
+    for row in rows[:8]:
+        row[2] = "The same title"
+    folder = make_shop(tmp_path / "two", rows)
+    data = load_dataset(config(), folder)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 36, "val": 4, "test": 4}
+    assert data.splits["test"].ids == ["41", "42", "43", "44"]
+    assert data.faults.counts == {"no validation rows": 1}
+    homes = [{id in split.ids for id in map(str, range(1, 9))} for split in data.splits.values()]
+    assert all(len(home) == 1 for home in homes)
+    again = load_dataset(config(), folder, splits=("val",), labels_from=data.config)
+    assert again.splits["val"].ids == data.splits["val"].ids
+
+
+def test_rows_with_the_same_value_of_a_group_column_stay_together(tmp_path: Path) -> None:
+    columns = ("id", "kind", "title", "seller")
+    rows = [[str(n), ("shoe", "shirt")[n % 2], f"Title {n}", ("" if n > 40 else f"s{n // 8}")] for n in range(1, 61)]
+    folder = make_shop(tmp_path / "two", rows, columns)
+    data = load_dataset(config(data={"groups": ["seller"]}), folder)
+    seller = {row[0]: row[3] for row in rows}
+    sellers = [{seller[id] for id in split.ids} - {""} for split in data.splits.values()]
+    assert sum(map(len, sellers)) == len(set.union(*sellers)) == 6
+    # A row without a seller belongs to no group: such rows are not tied to one another.
+    assert sum(any(not seller[id] for id in split.ids) for split in data.splits.values()) > 1
+    with pytest.raises(DataError, match=r"no column 'shop' \(data.groups\)"):
+        load_dataset(config(data={"groups": ["shop"]}), folder)
 
 
 def test_a_data_set_without_any_picture_is_refused(shop: Path) -> None:

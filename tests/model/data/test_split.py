@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.config import DataConfig
 from model.data import DataError
-from model.data.split import group, split_by_group
+from model.data.split import group, split_by_group, split_name
 
 _keys = st.lists(st.tuples(st.none() | st.integers(0, 30), st.none() | st.integers(0, 30)), min_size=1, max_size=60)
 
@@ -79,3 +79,10 @@ def test_a_group_larger_than_the_share_still_fills_the_split() -> None:
 def test_too_few_groups_are_refused() -> None:
     with pytest.raises(DataError, match=r"9 rows fall into 2 group\(s\).*Add rows, or a column 'split'"):
         split_by_group([list(range(5)), list(range(5, 9))], DataConfig(), seed=0)
+
+
+def test_splits_are_known_under_the_names_that_tables_use() -> None:
+    names = ["train", "Training", "val", "valid", "Validation", "dev", " TEST ", "testing", "holdout", ""]
+    assert [split_name(name) for name in names] == [
+        "train", "train", "val", "val", "val", "val", "test", "test", None, None,
+    ]  # fmt: skip
