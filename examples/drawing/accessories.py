@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from drawing.canvas import Canvas, block, flipped, mirrored, oval, trace
+from drawing.canvas import Canvas, Outline, block, flipped, mirrored, oval, trace
 
 
 def handbag() -> Canvas:
@@ -149,28 +149,38 @@ def watch() -> Canvas:
 
 
 def sunglasses() -> Canvas:
-    """Black sunglasses with dark gradient lenses, seen from the front."""
-    canvas = Canvas()
+    """Black sunglasses with dark gradient lenses, seen from the front and a little from the right."""
+    canvas = Canvas(turn=-9, zoom=0.8)
+
+    def near(points: Outline) -> Outline:
+        """The half at the right, somewhat larger."""
+        return [(330 + (x - 300) * 0.96, y) for x, y in points]
+
+    def far(points: Outline) -> Outline:
+        """The half at the left, foreshortened."""
+        return [(330 - (x - 300) * 0.78, 400 + (y - 400) * 0.95) for x, y in points]
+
     frame = trace(
         "M 300 352 C 330 350 346 338 372 334 C 430 326 500 330 548 344 L 556 372 C 548 380 544 388 542 402 "
         "C 536 452 506 484 452 486 C 396 488 352 460 336 412 C 330 394 318 384 300 384"
     )
     lens = trace(
         "M 350 372 C 360 350 400 346 440 348 C 490 350 526 356 528 376 C 530 432 502 470 452 471 C 402 472 362 444 "
-        "350 404 "
-        "C 347 394 347 382 350 372 Z"
+        "350 404 C 347 394 347 382 350 372 Z"
     )
-    canvas.paint(oval(300, 506, 220, 8), "#7f8288", blur=9, opacity=0.5)
-    whole = mirrored(frame)
-    canvas.paint(whole, ("#34363b", "#101114"))
-    for side in (list, flipped):
-        canvas.paint(side(lens), ("#1d1f24", "#85878f"))
+    canvas.paint(oval(330, 516, 220, 8), "#7f8288", blur=9, opacity=0.4)
+    canvas.line(trace("M 566 352 C 520 300 420 276 300 282"), 13, "#1b1c20")
+    arm = trace("M 140 352 L 136 384 C 100 380 70 366 30 364 C 14 368 8 384 -4 392 C -14 378 -2 340 26 338 Z")
+    canvas.paint(arm, ("#3a3c42", "#141518"))
+    canvas.line(trace("M 134 356 C 100 352 70 344 30 344"), 3, "#8b8f98", blur=1.5, opacity=0.8)
+    canvas.paint(near(frame) + list(reversed(far(frame))), ("#34363b", "#101114"))
+    for side in (near, far):
+        canvas.paint(side(lens), ("#1d1f24", "#8b8087"))
         canvas.line(side(lens), 3, "#050506")
         sheen = side(trace("M 384 356 L 430 352 C 410 400 400 430 386 456 L 362 430 Z"))
         canvas.paint(sheen, "#ffffff", clip=side(lens), blur=9, opacity=0.2)
         canvas.line(side(trace("M 372 338 C 430 330 500 334 544 348")), 3, "#7d8189", blur=1.5, opacity=0.9)
         canvas.paint(side(block(524, 352, 20, 6, 3)), "#d9dbdf")
-    canvas.line(trace("M 276 356 C 292 360 308 360 324 356"), 2.5, "#7d8189", blur=1, opacity=0.8)
     return canvas
 
 

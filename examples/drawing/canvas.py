@@ -86,12 +86,14 @@ def block(x: float, y: float, width: float, height: float, radius: float = 0) ->
 
 
 class Canvas:
-    """A white picture to paint on. Everything painted is turned by `turn` degrees around the middle."""
+    """A white picture to paint on. What is painted is turned by `turn` degrees and zoomed, around the middle."""
 
-    def __init__(self, width: int = 600, height: int = 800, scale: int = 3, turn: float = 0) -> None:
+    def __init__(self, width: int = 600, height: int = 800, scale: int = 3, turn: float = 0, zoom: float = 1) -> None:
         self._size = (width * scale, height * scale)
         self._scale = scale
+        self._stroke = scale * zoom
         self._turn = math.radians(turn)
+        self._zoom = zoom
         self._middle = (width / 2, height / 2)
         self._image = Image.new("RGB", self._size, "white")
 
@@ -122,7 +124,7 @@ class Canvas:
     ) -> None:
         """Draw a round-ended stroke along points; `dash` is (length, gap)."""
         pieces = [points] if dash is None else list(_dashes(points, *dash))
-        thickness = max(1, round(width * self._scale))
+        thickness = max(1, round(width * self._stroke))
 
         def stroke(draw: ImageDraw.ImageDraw) -> None:
             for piece in pieces:
@@ -139,7 +141,7 @@ class Canvas:
         xs, ys = [x for x, _ in clip], [y for _, y in clip]
         rows = range(int((max(ys) - min(ys)) / spacing) + 1)
         columns = range(int((max(xs) - min(xs)) / spacing) + 2)
-        reach = radius * self._scale
+        reach = radius * self._stroke
 
         def all_dots(draw: ImageDraw.ImageDraw) -> None:
             grid = [(min(xs) + (c - r % 2 / 2) * spacing, min(ys) + r * spacing) for r in rows for c in columns]
@@ -176,7 +178,7 @@ class Canvas:
         self.finish(width).save(path, "JPEG", quality=88, optimize=True)
 
     def _place(self, outline: Outline) -> list[Point]:
-        cos, sin = math.cos(self._turn), math.sin(self._turn)
+        cos, sin = math.cos(self._turn) * self._zoom, math.sin(self._turn) * self._zoom
         mx, my = self._middle
         return [
             (
@@ -207,7 +209,7 @@ class Canvas:
         self, mask: Image.Image, colour: str | Image.Image, clip: Outline | None, blur: float, opacity: float
     ) -> None:
         if blur:
-            mask = mask.filter(ImageFilter.GaussianBlur(blur * self._scale))
+            mask = mask.filter(ImageFilter.GaussianBlur(blur * self._stroke))
         if clip is not None:
             inside = self._mask(lambda draw: draw.polygon(self._place(clip), fill=255))
             mask = ImageChops.multiply(mask, inside)
