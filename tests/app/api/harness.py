@@ -69,6 +69,13 @@ class Service:
             assert time.monotonic() < ends, f"{name} is {found}, not {expected}"
             time.sleep(0.01)
 
+    def wait_forward(self) -> None:
+        """Wait until the engine has taken a batch."""
+        ends = time.monotonic() + PATIENCE
+        while not self.runtime.calls:
+            assert time.monotonic() < ends, "no forward began"
+            time.sleep(0.005)
+
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=PATIENCE)
 

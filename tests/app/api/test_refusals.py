@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.app.api.harness import PATIENCE, Service, is_problem, running
+from tests.app.api.harness import Service, is_problem
 from tests.app.intake.pictures import corners, file, png
 
 PHOTO = file(corners(), "JPEG")
@@ -159,6 +156,18 @@ def test_a_client_that_sends_all_before_it_reads_gets_the_refusal(service: Servi
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_refused_client_that_goes_on_sending_is_left_after_a_while(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.envelope.LINGER_SECONDS", 0.1)
+    with service.connect() as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nthe rest never comes")
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+    assert answer.startswith(b"HTTP/1.1 415 ")
+
+
 @pytest.mark.parametrize("path", ["/nope", "/predict/x", "/docs/assets/../../main.py", "/docs/assets/nope.js"])
 def test_unknown_path(client: httpx.Client, path: str) -> None:
     assert is_problem(client.get(path), 404, "not-found")
@@ -173,106 +182,6 @@ def test_wrong_method(client: httpx.Client, method: str, path: str, allowed: str
     response = client.request(method, path)
     assert is_problem(response, 405, "method-not-allowed")
     assert response.headers["allow"] == allowed
-
-
-def test_queue_full(tiny: Path) -> None:
-    with running(tiny, max_in_flight=2) as service, ThreadPoolExecutor(2) as others:
-        service.runtime.shut()
-        held = [others.submit(service.client.post, "/predict", json={"text": "red"}) for _ in range(2)]
-        service.wait_value(2, "requests_in_flight")
-        assert is_problem(service.client.post("/predict", json={"text": "red"}), 429, "queue-full")
-        service.runtime.gate.set()
-        assert [one.result().status_code for one in held] == [200, 200]
-        assert service.value("requests_in_flight") == 0
-        assert service.client.post("/predict", json={"text": "red"}).status_code == 200
-
-
-def test_past_deadline(tiny: Path) -> None:
-    with running(tiny) as service:
-        service.runtime.shut()
-        response = service.client.post("/predict", json={"text": "red"}, headers={"X-Deadline-Ms": "200"})
-        assert is_problem(response, 504, "deadline-exceeded")
-        service.runtime.gate.set()
-        assert service.client.post("/predict", json={"text": "red"}).status_code == 200
-
-
-def test_a_client_cannot_ask_for_more_time_than_the_service_grants(tiny: Path) -> None:
-    with running(tiny, deadline=0.3) as service:
-        service.runtime.shut()
-        response = service.client.post("/predict", json={"text": "red"}, headers={"X-Deadline-Ms": "60000"})
-        assert is_problem(response, 504, "deadline-exceeded")
-
-
-def test_an_upload_that_does_not_end_is_past_its_deadline(tiny: Path) -> None:
-    with running(tiny, deadline=0.3) as service, service.connect() as connection:
-        connection.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
-        )
-        assert connection.recv(65536).startswith(b"HTTP/1.1 504 ")
-        assert service.value("requests_in_flight") == 0
-
-
-def test_before_it_is_ready(tiny: Path) -> None:
-    with running(tiny, wait=False) as service:
-        service.wait("/health/live")
-        for path in ("/health/startup", "/health/ready", "/models"):
-            assert is_problem(service.client.get(path), 503, "engine-unavailable")
-        assert is_problem(service.client.post("/predict", json={"text": "red"}), 503, "engine-unavailable")
-        service.may_load.set()
-        service.wait()
-        assert service.client.post("/predict", json={"text": "red"}).status_code == 200
-
-
-def test_models_that_cannot_be_loaded(tmp_path: Path) -> None:
-    with running(tmp_path / "nope", wait=False) as service:
-        service.wait("/health/live")
-        service.wait_value(1, "engine_state", state="failed")
-        for path in ("/health/startup", "/health/ready", "/models"):
-            assert is_problem(service.client.get(path), 503, "engine-unavailable")
-        assert is_problem(service.client.post("/predict", json={"text": "red"}), 503, "engine-unavailable")
-
-
-def test_while_it_drains(tiny: Path) -> None:
-    """What was accepted is answered, what comes later is sent elsewhere, and then the process ends."""
-    with running(tiny) as service, ThreadPoolExecutor(1) as others:
-        service.runtime.shut()
-        held = others.submit(service.client.post, "/predict", json={"text": "red"})
-        service.wait_value(1, "requests_in_flight")
-        service.drain()
-        assert is_problem(service.wait("/health/ready", 503), 503, "draining")
-        refused = service.client.post("/predict", json={"text": "red"})
-        assert is_problem(refused, 503, "draining")
-        assert refused.headers["connection"] == "close"
-        assert service.client.get("/health/live").status_code == 200
-        assert service.client.get("/health/startup").status_code == 200
-        service.runtime.gate.set()
-        assert held.result().status_code == 200
-        service.thread.join(PATIENCE)
-        assert not service.thread.is_alive()
-
-
-def test_inference_failed_gives_nothing_away(tiny: Path) -> None:
-    with running(tiny) as service:
-        service.runtime.poisoned = lambda item: RuntimeError("secret path /srv/x")
-        response = service.client.post("/predict", json={"text": "red"})
-        assert is_problem(response, 500, "inference-failed")
-        assert "secret" not in response.text
-        service.runtime.poisoned = lambda item: None
-        assert service.client.post("/predict", json={"text": "red"}).status_code == 200
-
-
-def test_an_unexpected_fault_gives_nothing_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: Any, **__: Any) -> None:
-        raise KeyError("secret")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(service.pipeline, "predict", broken)
-        response = service.client.post("/predict", json={"text": "red"}, headers={"X-Request-Id": "find-me"})
-    assert is_problem(response, 500, "internal-error")
-    assert response.json()["request_id"] == "find-me"
-    assert "secret" not in response.text
-    assert service.client.post("/predict", json={"text": "red"}).status_code == 200
 
 
 def test_details_never_repeat_an_upload(client: httpx.Client) -> None:
