@@ -104,7 +104,7 @@ def _read_head(request: Request, began: float) -> tuple[str, float]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (_MULTIPART, _JSON):
         raise UnsupportedMediaType(f"Send {_MULTIPART} or {_JSON}, not {media_type[:64] or 'a body without a type'}.")
-    if request.url.query:
+    if request.scope["query_string"]:
         raise InvalidOption("Options go into the body, beside the inputs, not into the query string.")
     settings: Settings = request.app.state.settings
     return media_type, began + _seconds_allowed(request, settings)
