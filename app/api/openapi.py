@@ -41,6 +41,21 @@ OPTION_SCHEMAS: dict[str, dict[str, Any]] = {
     "model": {"type": "string", "description": "model to ask; the default one when left out"},
 }
 
+HEADER_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Deadline-Ms",
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 9_999_999},
+        "description": "milliseconds for which an answer is of use, within what the service grants",
+    },
+    {
+        "name": "X-Request-Id",
+        "in": "header",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "description": "id to use for the request instead of a made-up one",
+    },
+]
+
 
 def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an endpoint that can end in any of `errors`, or in a fault of the service."""

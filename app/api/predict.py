@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from app.api.asked import Asked, asked_in_json, asked_in_parts, model_of_json, model_of_parts
 from app.api.body import PartLimits, read_json, read_multipart
-from app.api.openapi import problems
+from app.api.openapi import HEADER_PARAMETERS, problems
 from app.api.problems import InternalError, Malformed, UnknownPart, UnsupportedMediaType
 from app.api.schemas import Prediction
 from app.errors import (
@@ -56,13 +56,12 @@ _REFUSALS = (
     response_model=Prediction,
     summary="Predict every task from a photo, its text, or both",
     responses=problems(*_REFUSALS),
-    openapi_extra={"x-trunkline-body": "predict"},
+    openapi_extra={"parameters": HEADER_PARAMETERS},
 )
 async def predict(request: Request) -> Response:
     """Send one part a modality, and options beside them, as multipart/form-data or as JSON.
 
-    In JSON a picture is base64. Leave a modality out and the answer is based on the others. The header `X-Deadline-Ms`
-    says how long the answer is of use; `X-Request-Id` is echoed.
+    In JSON a picture is base64. Leave a modality out and the answer is based on the others.
     """
     began = time.monotonic()
     pipeline: Pipeline = request.app.state.pipeline

@@ -86,6 +86,8 @@ def test_the_body_lists_the_models_inputs_and_options(document: dict[str, Any]) 
     assert body["image"]["contentEncoding"] == "base64"
     assert form["tasks"]["items"]["enum"] == ["colour", "audience", "sporty", "price", "year"]
     assert form["model"]["enum"] == ["tiny"]
+    headers = document["paths"]["/predict"]["post"]["parameters"]
+    assert [header["name"] for header in headers] == ["X-Deadline-Ms", "X-Request-Id"]
 
 
 def test_answers_fit_the_declared_schemas(client: httpx.Client) -> None:
