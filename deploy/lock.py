@@ -35,7 +35,9 @@ def main() -> None:
         develop = resolve(environment, f"{ROOT}[dev]", constraints)
         constraints.write_text("\n".join(develop) + "\n")
         serve = resolve(environment, str(ROOT), constraints)
-    write(ROOT / "requirements-dev.lock", "To train, test and develop: `pip install -r requirements-dev.lock`.", develop)
+    write(
+        ROOT / "requirements-dev.lock", "To train, test and develop: `pip install -r requirements-dev.lock`.", develop
+    )
     write(ROOT / "requirements.lock", "To serve: `pip install -r requirements.lock`.", serve)
 
 
