@@ -46,12 +46,14 @@ def train_command(
     from model.data.faults import DataError
     from model.training.bundling import make_bundle
     from model.training.checkpoint import Checkpoints, ResumeError
-    from model.training.trainer import Trainer
+    from model.training.trainer import DivergedError, Trainer
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     try:
         settings = load_config(config)
         chosen = _device(device)
+        if not out.name or (out.exists() and not out.is_dir()):
+            raise BundleError(f"--out {out}: name a folder for the bundle, such as weights/{settings.name}")
         with _progress() as progress:
             dataset = load_dataset(settings, data, cache=cache, progress=_loading(progress))
         _show_faults(dataset.faults)
@@ -81,7 +83,7 @@ def train_command(
             make_bundle(out, dataset, trained)
             reporter.close()
         console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)
-    except (ConfigError, DataError, ResumeError, BundleError) as error:
+    except (ConfigError, DataError, ResumeError, BundleError, DivergedError, OSError) as error:
         raise _fail(error) from None
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on from the last finished epoch")
@@ -129,7 +131,7 @@ def evaluate_command(
                 raise DataError(f"{data}: the split {split!r} holds no row")
             words = None
             if mask_words is not None:
-                words = frozenset(mask_words.read_text(encoding="utf-8").split())
+                words = _read_words(mask_words)
             bar = progress.add_task("evaluating", total=None, info="")
 
             def advance(done: int, total: int) -> None:
@@ -155,6 +157,15 @@ def _need_the_train_extra() -> None:
     """Training and evaluation use libraries that a serve-only installation lacks."""
     if importlib.util.find_spec("sklearn") is None:
         raise _fail(RuntimeError("training and evaluation need the extra 'train': pip install 'trunkline[train]'"))
+
+
+def _read_words(path: Path) -> frozenset[str]:
+    from model.data.faults import DataError
+
+    try:
+        return frozenset(path.read_text(encoding="utf-8").lower().split())
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text in UTF-8") from None
 
 
 def _device(name: str) -> Any:

@@ -22,7 +22,7 @@ def shift_and_mirror(
     padded[:, dy : dy + height, dx : dx + width] = images
     tops = generator.integers(0, 2 * dy + 1, count)
     lefts = generator.integers(0, 2 * dx + 1, count)
-    mirror = generator.random(count) < (0.5 if modality.flip else 0.0)
+    mirror = np.asarray(generator.random(count)) < (0.5 if modality.flip else 0.0)
     result = np.empty_like(images)
     for row in range(count):
         window = padded[row, tops[row] : tops[row] + height, lefts[row] : lefts[row] + width]

@@ -8,7 +8,7 @@ from pathlib import Path
 from model.bundle import Bundle, load_bundle, save_bundle
 from model.config import Config, TextModality
 from model.data.dataset import Dataset
-from model.golden import check_golden, make_golden
+from model.golden import GoldenCase, check_golden, make_golden
 from model.inference import run_patterns
 from model.predictor import Predictor
 from model.training.batches import BatchMaker
@@ -23,7 +23,7 @@ def make_bundle(path: Path, dataset: Dataset, trained: Trained) -> Bundle:
     outputs = run_patterns(trained.network, BatchMaker(config, split, trained.tokenizers))
     calibration = fit_calibration(config, outputs, split.labels)
 
-    def save(golden: list) -> Bundle:  # type: ignore[type-arg]
+    def save(golden: list[GoldenCase]) -> Bundle:
         save_bundle(
             path,
             config=config,

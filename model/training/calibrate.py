@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,7 +31,7 @@ _TEMPERATURES = np.geomspace(0.25, 8.0, 41)
 
 
 def fit_calibration(
-    config: Config, outputs: dict[tuple[str, ...], PatternOutputs], labels: dict[str, NDArray[np.generic]]
+    config: Config, outputs: dict[tuple[str, ...], PatternOutputs], labels: Mapping[str, NDArray[Any]]
 ) -> Calibration:
     """Fit temperatures, then β, then conformal thresholds, per task and pattern.
 
@@ -48,7 +51,7 @@ def fit_calibration(
     return calibration
 
 
-def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[np.generic]) -> TaskCalibration:
+def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[Any]) -> TaskCalibration:
     temperatures = {member: _fit_temperature(task, values, targets) for member, values in raw.items()}
     if task.kind == "regression":
         # The mix of values with the least absolute error, along the line from the fused network to each single one.
@@ -60,7 +63,7 @@ def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArr
     return TaskCalibration(temperatures=temperatures, beta=fit_beta(likelihoods))
 
 
-def _likelihood(task: Task, answer: NDArray[np.floating], targets: NDArray[np.generic]) -> NDArray[np.floating]:
+def _likelihood(task: Task, answer: NDArray[np.floating], targets: NDArray[Any]) -> NDArray[np.floating]:
     """The probability given to each true answer; a multilabel task counts each label as a sample."""
     if task.kind == "multilabel":
         return np.where(targets > 0.5, answer, 1 - answer).ravel()
@@ -69,7 +72,7 @@ def _likelihood(task: Task, answer: NDArray[np.floating], targets: NDArray[np.ge
     return np.asarray(answer[np.arange(len(targets)), targets.astype(np.int64)])
 
 
-def _fit_temperature(task: Task, raw: NDArray[np.float32], targets: NDArray[np.generic]) -> float:
+def _fit_temperature(task: Task, raw: NDArray[np.float32], targets: NDArray[Any]) -> float:
     """The temperature with the least loss on a fine grid. Source: Guo et al., "On Calibration", 2017."""
     if task.kind == "regression":
         return 1.0
@@ -78,7 +81,7 @@ def _fit_temperature(task: Task, raw: NDArray[np.float32], targets: NDArray[np.g
     return round(float(_TEMPERATURES[int(np.argmin(losses))]), 6)
 
 
-def _fit_regression(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[np.generic]) -> dict[str, float]:
+def _fit_regression(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[Any]) -> dict[str, float]:
     values = {member: activate(task, torch.from_numpy(v)).numpy()[:, 0] for member, v in raw.items()}
     best, best_error = {member: float(member == FUSED) for member in raw}, np.inf
     for member in raw:

@@ -46,7 +46,7 @@ class Checkpoints:
         except Exception as error:  # torch raises many kinds for a damaged file
             raise ResumeError(f"{path}: cannot be read ({error}); start anew with --restart") from None
         for what, value in self._identity.items():
-            if state["identity"][what] != value:
+            if state.get("identity", {}).get(what) != value:
                 raise ResumeError(
                     f"{path}: was made with another {what}; start anew with --restart, or give another --out"
                 )

@@ -71,4 +71,4 @@ def _writer(log: Path) -> Any:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(log))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(log))

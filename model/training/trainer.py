@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from model.calibration import pattern_key
@@ -58,6 +58,10 @@ class Trained:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+class DivergedError(ValueError):
+    """A run whose loss became infinite or not a number; the message says what to change."""
+
+
 class Trainer:
     """One training run on one device."""
 
@@ -87,7 +91,8 @@ class Trainer:
         torch.manual_seed(self.config.training.seed)
         sizes = {name: tokenizer.vocab_size for name, tokenizer in self.tokenizers.items()}
         network = Network(self.config, sizes, torch.tensor(matrix))
-        return network.to(self.device, memory_format=torch.channels_last)
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
+        return network
 
     def _relation(self) -> tuple[list[list[int]], dict[str, Any] | None]:
         """T as the config asks for it, and the affinity that it was estimated from."""
@@ -121,7 +126,8 @@ class Trainer:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         training = self.config.training
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for parameter in self.network.parameters():
             (decayed if parameter.dim() > 1 else plain).append(parameter)
         groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -149,7 +155,10 @@ class Trainer:
         return loss
 
     def _shrink(self, batch: TrainingBatch) -> TrainingBatch:
-        """The batch with pictures at three quarters of their size: cheaper early epochs."""
+        """The batch, on the CPU, with pictures at three quarters of their size: cheaper early epochs.
+
+        CUDA has no antialiased resize of uint8.
+        """
         inputs = dict(batch.inputs)
         for name, modality in self.config.modalities.items():
             if isinstance(modality, ImageModality):
@@ -168,17 +177,21 @@ class Trainer:
         epoch, spent, best, waited = 0, 0.0, -math.inf, 0
         history: list[dict[str, Any]] = []
         best_weights: dict[str, Tensor] = {}
+        precision: str | None = None
         if (state := self.checkpoints.load(self.device)) is not None:
             self.network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             ema.values, ema.steps = state["ema"], state["ema_steps"]
             epoch, spent, best, waited = state["epoch"], state["spent"], state["best"], state["waited"]
             history, best_weights = state["history"], state["best_weights"]
+            precision = state.get("precision")
             self.reporter.note(f"resumed after epoch {epoch}, {spent / 60:.1f} minutes into the run")
         if history and history[-1]["progress"] >= 1 - 1e-9:
             epoch = training.epochs
-        half = self._precision() == "bf16" if epoch < training.epochs else False
-        self.reporter.note(f"training in {'bf16' if half else 'fp32'} on {self.device}")
+        # A resumed run goes on as it began: a trial may come out otherwise on a busier machine.
+        precision = precision or self._precision()
+        half = precision == "bf16"
+        self.reporter.note(f"training in {precision} on {self.device}")
         while epoch < training.epochs and waited < training.patience:
             start = time.perf_counter()
             torch.manual_seed(training.seed * 10_007 + epoch + 1)
@@ -193,9 +206,9 @@ class Trainer:
                     progress = max(progress, elapsed / self.budget)
                 if progress >= 1:
                     break
-                batch = cpu_batch.to(self.device)
                 if progress < training.small_image_epochs:
-                    batch = self._shrink(batch)
+                    cpu_batch = self._shrink(cpu_batch)
+                batch = cpu_batch.to(self.device)
                 for group in optimizer.param_groups:
                     group["lr"] = training.learning_rate * _schedule(progress, training.warmup)
                 optimizer.zero_grad(set_to_none=True)
@@ -208,13 +221,18 @@ class Trainer:
                 losses.append(loss.detach())
                 if done % 10 == 0:
                     self.reporter.step(epoch + 1, done, steps, float(loss.detach()), progress, elapsed)
+            mean_loss = float(torch.stack(losses).mean()) if losses else float("nan")
+            if losses and not math.isfinite(mean_loss):
+                raise DivergedError(
+                    f"the loss of epoch {epoch + 1} is not a number; lower training.learning_rate, and set "
+                    "training.precision to fp32 if it is not"
+                )
             epoch += 1
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 record = self._validate(ema)
             if epoch == training.epochs:
                 progress = 1.0
             spent += time.perf_counter() - start
-            mean_loss = float(torch.stack(losses).mean()) if losses else float("nan")
             record |= {"epoch": epoch, "loss": mean_loss, "progress": min(progress, 1.0), "seconds": spent}
             history.append(record)
             # While the pictures are small, validation at full size says little.
@@ -233,6 +251,7 @@ class Trainer:
                     "spent": spent,
                     "best": best,
                     "waited": waited,
+                    "precision": precision,
                     "history": history,
                     "best_weights": best_weights,
                 },
@@ -248,9 +267,9 @@ class Trainer:
             self.tokenizers,
             history,
             {
-                "epochs": epoch,
+                "epochs": len(history),
                 "minutes": round(spent / 60, 1),
-                "precision": "bf16" if half else "fp32",
+                "precision": precision,
                 "affinity": self.affinity,
             },
         )
@@ -319,7 +338,8 @@ def _drop_modalities(present: Tensor) -> Tensor:
     several = present.sum(1, keepdim=True) > 1
     lowest = rolls.masked_fill(~present, 2.0).min(dim=1, keepdim=True).values
     level = lowest + (highest - lowest) * torch.rand_like(highest) * 0.999
-    return torch.where(several, present & (rolls > level), present)
+    # The highest roll stays in any case: rolls are equal, or too near for the level to fall between, often enough.
+    return torch.where(several, present & ((rolls > level) | (rolls == highest)), present)
 
 
 def _hide(target: Tensor, has: Tensor) -> Tensor:
