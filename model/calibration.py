@@ -97,7 +97,8 @@ def check_complete(calibration: Calibration, config: Config) -> None:
                     raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: wrong members {sorted(values)}")
             if any(not value > 0 for value in entry.temperatures.values()):
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: a temperature is not above 0")
-            if any(value < 0 for value in entry.beta.values()) or abs(sum(entry.beta.values()) - 1) > 1e-4:
+            # Written so that a NaN fails.
+            if not all(value >= 0 for value in entry.beta.values()) or not abs(sum(entry.beta.values()) - 1) <= 1e-4:
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: beta is not a convex mix")
             if entry.thresholds and len(entry.thresholds) != len(COVERAGES):
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: {len(COVERAGES)} thresholds needed")

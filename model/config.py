@@ -17,7 +17,13 @@ TaskKind = Literal["multiclass", "multilabel", "binary", "regression", "ordinal"
 
 # Part names of a multipart request that are options, so no modality may take one.
 RESERVED_NAMES = frozenset({"tasks", "top_k", "coverage", "explain", "model"})
+# The name of the fused network among the members of the mix, each other one being named for its modality.
+FUSED = "fused"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+Level = Annotated[int, Field(ge=0, le=255)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class ConfigError(ValueError):
@@ -81,9 +87,9 @@ class ImageModality(_Model):
     height: int = Field(default=80, ge=8, le=1024)
     width: int = Field(default=60, ge=8, le=1024)
     fit: Literal["pad", "stretch", "crop"] = "pad"
-    background: tuple[int, int, int] = (255, 255, 255)
+    background: tuple[Level, Level, Level] = (255, 255, 255)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     encoder: ConvEncoder = ConvEncoder()
     flip: bool = Field(default=True, description="mirror at random in training")
 
@@ -120,7 +126,7 @@ class Task(_Model):
     )
     separator: str | None = Field(default=None, description="multilabel: what separates labels in the column")
     weight: float = Field(default=1.0, gt=0)
-    scale: tuple[float, float] | None = Field(
+    scale: tuple[float, Positive] | None = Field(
         default=None, description="regression: mean and standard deviation of the training values"
     )
 
@@ -132,6 +138,15 @@ class Task(_Model):
             raise ValueError("a multilabel task needs map or separator")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must differ from one another")
+        if self.kind == "binary" and len(self.labels) not in (0, 2):
+            raise ValueError(f"labels: a binary task has 2, the negative one first, not {len(self.labels)}")
+        if self.kind == "ordinal" and self.labels:
+            try:
+                values = [float(label) for label in self.labels]
+            except ValueError:
+                raise ValueError("labels: those of an ordinal task are numbers") from None
+            if values != sorted(values):
+                raise ValueError("labels: those of an ordinal task stand in ascending order")
         return self
 
 
@@ -229,6 +244,14 @@ class Config(_Model):
                     raise ValueError(f"{name!r} is an option of a request; choose another name")
         return value
 
+    @field_validator("modalities")
+    @classmethod
+    def _modality_names(cls, value: dict[str, Modality]) -> dict[str, Modality]:
+        for name in value:
+            if name == FUSED or "+" in name:
+                raise ValueError(f"{name!r}: a modality's name is not {FUSED!r} and holds no '+'")
+        return value
+
     @model_validator(mode="after")
     def _pairs_exist(self) -> Config:
         known = ", ".join(self.tasks)
@@ -271,6 +294,6 @@ def load_config(path: str | Path) -> Config:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     return parse_config(document, str(path))

@@ -7,6 +7,8 @@ score a class by the probability gathered when it comes in. Regression scores by
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +44,7 @@ def _grow(probabilities: FloatArray) -> list[tuple[int, int, float]]:
         before = mass
         left = probabilities[low - 1] if low > 0 else -1.0
         right = probabilities[high + 1] if high < len(probabilities) - 1 else -1.0
-        if left >= right:
+        if low > 0 and (left >= right or high == len(probabilities) - 1):
             low -= 1
             mass += float(left)
         else:
@@ -52,7 +54,7 @@ def _grow(probabilities: FloatArray) -> list[tuple[int, int, float]]:
     return steps
 
 
-def scores(kind: TaskKind, probabilities: FloatArray, targets: NDArray[np.generic]) -> FloatArray:
+def scores(kind: TaskKind, probabilities: FloatArray, targets: NDArray[Any]) -> FloatArray:
     """Nonconformity of the true answers: [n]. probabilities: [n, C]; targets: class indexes or values, [n].
 
     Raises ValueError for a kind that has neither sets nor intervals.

@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score  # type: ignore[import-untyped]
 
 from model.config import Task
 
 FloatArray = NDArray[np.floating]
 
 
-def labelled_rows(task: Task, targets: NDArray[np.generic]) -> NDArray[np.bool_]:
+def labelled_rows(task: Task, targets: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows have a label, bool [n]; targets as `model.data.dataset.Split` has them."""
     if task.kind == "multilabel":
-        return ~np.isnan(targets).any(axis=1)
+        return np.asarray(~np.isnan(targets).any(axis=1))
     if task.kind == "regression":
-        return ~np.isnan(targets)
-    return np.asarray(targets) >= 0
+        return np.asarray(~np.isnan(targets))
+    return np.asarray(targets >= 0)
 
 
-def measure(task: Task, answers: FloatArray, targets: NDArray[np.generic]) -> dict[str, Any]:
+def measure(task: Task, answers: FloatArray, targets: NDArray[Any]) -> dict[str, Any]:
     """Metrics over the labelled rows; {"count": 0} when there is none.
 
     multiclass, binary: accuracy and macro-F1; ordinal: besides these the mean absolute error in the unit of the labels
@@ -43,7 +43,9 @@ def measure(task: Task, answers: FloatArray, targets: NDArray[np.generic]) -> di
     if task.kind == "multilabel":
         chosen = answers >= 0.5
         result["accuracy"] = float((chosen == (targets > 0.5)).all(axis=1).mean())
-        result["macro_f1"] = float(f1_score(targets > 0.5, chosen, average="macro", zero_division=0))
+        # A label at a time: for a task with one label, the library would average over its two values instead.
+        scores = [f1_score(targets[:, c] > 0.5, chosen[:, c], zero_division=0) for c in range(chosen.shape[1])]
+        result["macro_f1"] = float(np.mean(scores))
         return result
     chosen_class = (answers[:, 0] >= 0.5).astype(np.int64) if task.kind == "binary" else answers.argmax(axis=1)
     result["accuracy"] = float((chosen_class == targets).mean())

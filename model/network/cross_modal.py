@@ -31,8 +31,8 @@ class TransformerBlock(nn.Module):
         attend = None if mask is None else mask[:, None, None, :]
         y = functional.scaled_dot_product_attention(q, k, v, attn_mask=attend)
         x = x + self.dropout(self.out(y.transpose(1, 2).reshape(batch, count, width)))
-        x = x + self.dropout(self.feedforward(self.norm2(x)))
-        return x
+        result: Tensor = x + self.dropout(self.feedforward(self.norm2(x)))
+        return result
 
 
 class AttentionPooling(nn.Module):

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from model.config import Task
+from model.config import FUSED, Task
 from model.network.heads import Heads, activate
 
-FUSED = "fused"
+__all__ = ["FUSED", "SingleModalityNetworks", "mix"]
 
 
 class SingleModalityNetworks(nn.Module):

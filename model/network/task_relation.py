@@ -62,7 +62,8 @@ class TaskRelation(nn.Module):
         return own + self.gamma[asked].to(t.dtype)[:, None] * (read @ self.A.to(t.dtype))
 
     def _own(self, h: Tensor, tasks: list[int]) -> Tensor:
-        weight, bias = self.U, self.bias
+        weight: Tensor = self.U
+        bias: Tensor = self.bias
         if tasks != list(range(len(self._sources))):
             weight, bias = weight[tasks], bias[tasks]
         return functional.gelu(torch.einsum("bd,kdw->bkw", h, weight) + bias)

@@ -32,7 +32,7 @@ class BertTextEncoder(Encoder):
             max_position_embeddings=modality.max_tokens,
             type_vocab_size=1,
             pad_token_id=PAD_ID,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa",  # type: ignore[call-arg]  # the base class takes it
         )
         self.bert = BertModel(config, add_pooling_layer=False)
 
