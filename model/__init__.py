@@ -1,0 +1,1 @@
+"""The network, its data, training, calibration, evaluation and bundle format; knows nothing of HTTP."""

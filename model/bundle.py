@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT_VERSION = 1
-MANIFEST, WEIGHTS, CALIBRATION, GOLDEN, REPORT = (
+MANIFEST, WEIGHTS, CALIBRATION, GOLDEN, REPORT, CARD = (
     "bundle.yaml",
     "model.safetensors",
     "calibration.json",
     "golden.json",
     "report.json",
+    "README.md",
 )
 # A bundle is read whole into memory; a larger file is a mistake or an attack.
 _LARGEST_TEXT_FILE = 64 * 1024 * 1024
@@ -88,6 +89,8 @@ class Bundle:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             raise BundleError(f"{self.path / WEIGHTS}: does not fit the network of {MANIFEST}: {error}") from None
+        if self.weights["task_relation.T"].tolist() != self.relation:
+            raise BundleError(f"{self.path / WEIGHTS}: its task relation T is not the one in {MANIFEST}")
 
     @cached_property
     def _sigma_theta(self) -> list[list[float]]:
@@ -154,6 +157,9 @@ def load_bundle(path: str | Path) -> Bundle:
     count = len(config.tasks)
     if len(manifest.relation) != count or any(len(row) != count for row in manifest.relation):
         raise BundleError(f"{path / MANIFEST}: relation must be {count} × {count}, a row and a column a task")
+    for k, row in enumerate(manifest.relation):
+        if row[k] or not {*row} <= {0, 1}:
+            raise BundleError(f"{path / MANIFEST}: relation holds zeros and ones, and zeros on its diagonal")
     content = {name: _read_checked(path, name, manifest) for name in (WEIGHTS, CALIBRATION, GOLDEN)}
     tokenizers = {}
     for name, modality in config.modalities.items():
@@ -213,7 +219,9 @@ def save_bundle(
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     (path / MANIFEST).unlink(missing_ok=True)
+    # What was measured on other weights does not hold for these.
     (path / REPORT).unlink(missing_ok=True)
+    (path / CARD).unlink(missing_ok=True)
     files: dict[str, bytes] = {
         WEIGHTS: save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}),
         CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
@@ -263,7 +271,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def _read_checked(folder: Path, name: str, manifest: Manifest) -> bytes:
-    if Path(name).name != name:
+    if Path(name).name != name or name in ("", "..") or "\0" in name:
         raise BundleError(f"{folder / MANIFEST}: {name!r} is not a plain file name")
     content = _read(folder / name, _LARGEST_WEIGHTS_FILE if name == WEIGHTS else _LARGEST_TEXT_FILE)
     expected = manifest.checksums.get(name)
@@ -279,7 +287,7 @@ def _read_manifest(path: Path) -> Manifest:
     content = _read(path, _LARGEST_TEXT_FILE)
     try:
         document = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
         raise BundleError(f"{path}: not valid YAML: {error}") from None
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT_VERSION:

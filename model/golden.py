@@ -48,11 +48,13 @@ def prepare(raw: dict[str, bytes | str], config: Config, tokenizers: dict[str, T
     for name, value in raw.items():
         modality = config.modalities[name]
         if isinstance(modality, ImageModality):
-            assert isinstance(value, bytes)
+            if isinstance(value, str):
+                raise TypeError(f"{name} is an image, not a text")
             with Image.open(io.BytesIO(value)) as image:
                 item[name] = pixels(image, modality)
         else:
-            assert isinstance(value, str)
+            if isinstance(value, bytes):
+                raise TypeError(f"{name} is a text, not an image")
             item[name] = tokenizers[name](normalise_text(value)).ids
     return item
 
@@ -124,7 +126,12 @@ def check_golden(bundle: Bundle, predictor: Predictor) -> None:
         raise BundleError(f"{file}: holds no case; a bundle needs at least one")
     items: list[Item] = []
     for number, case in enumerate(bundle.golden):
-        item = prepare(case.raw(), bundle.config, bundle.tokenizers)
+        try:
+            item = prepare(case.raw(), bundle.config, bundle.tokenizers)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise BundleError(f"{file}: case {number}: its inputs cannot be read ({error!r})") from None
+        if not item or set(case.answers) != set(bundle.config.tasks):
+            raise BundleError(f"{file}: case {number}: needs inputs, and an answer to every task")
         for name, array in item.items():
             if digest(array) != case.prepared.get(name):
                 raise BundleError(
@@ -136,6 +143,8 @@ def check_golden(bundle: Bundle, predictor: Predictor) -> None:
     for number, case in enumerate(bundle.golden):
         for task, expected in case.answers.items():
             found = outputs.probabilities[task][number]
+            if found.shape != (len(expected),):
+                raise BundleError(f"{file}: case {number}, task {task!r}: {len(expected)} figures, not {len(found)}")
             scale = (bundle.config.tasks[task].scale or (0.0, 1.0))[1]
             difference = float(np.abs(found - np.array(expected)).max()) / scale
             if not difference <= TOLERANCE:

@@ -41,7 +41,8 @@ class Predictor:
         if self.device.type == "cuda":
             # Convolutions would otherwise round their inputs to 10 bits, and answers would differ from the CPU's.
             torch.backends.cudnn.allow_tf32 = False
-        self.network = build_network(bundle).to(self.device, memory_format=torch.channels_last).eval()
+        self.network = build_network(bundle).eval()
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
         patterns = patterns_of(self.config)
         members = members_of(self.config)
         names = list(self.config.modalities)

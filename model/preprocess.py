@@ -1,4 +1,4 @@
-"""Preprocessing arithmetic, once, for training and serving alike: pictures to pixels, text to tokens, items to a batch."""
+"""Preprocessing arithmetic, once, for training and serving: pictures to pixels, text to tokens, items to a batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Item = Mapping[str, NDArray[np.generic]]
 
 PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"
 PAD_ID = 0
-# WordPiece maps a longer word to one unknown token, so a token never stands for more characters than this.
+# A token stands for at most this many characters; WordPiece maps a longer word, whatever its length, to unknown.
 _LONGEST_WORD = 100
 
 
@@ -124,14 +124,19 @@ class TextTokenizer:
 
     def batch(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise many texts at once."""
-        # What lies behind this many characters can never be among the first max_tokens tokens.
+        # Words of up to the longest length fill max_tokens within this many characters; behind it nothing is read, so
+        # that a text costs no more than it can say.
         bound = (_LONGEST_WORD + 1) * self._max_tokens
-        folded = [normalise_text(text[: 4 * bound])[: bound + 1] for text in texts]
+        folded, unread = [], []
+        for text in texts:
+            start = normalise_text(text[: 4 * bound])
+            folded.append(start[: bound + 1])
+            unread.append(len(start) > bound + 1 or normalise_text(text[4 * bound :]) != "")
         tokens = []
-        for text, encoding in zip(texts, self._tokenizer.encode_batch_fast(folded), strict=True):
+        for encoding, cut in zip(self._tokenizer.encode_batch_fast(folded), unread, strict=True):
             ids = [self._start, *encoding.ids]
-            cut = len(ids) > self._max_tokens or len(text) > 4 * bound
-            tokens.append(Tokens(np.array(ids[: self._max_tokens], dtype=np.int64), cut))
+            ids_cut = len(ids) > self._max_tokens
+            tokens.append(Tokens(np.array(ids[: self._max_tokens], dtype=np.int64), cut or ids_cut))
         return tokens
 
 
@@ -163,7 +168,7 @@ def collate(items: Sequence[Item], config: Config) -> Batch:
         modality = config.modalities[name]
         if isinstance(modality, ImageModality):
             stack = np.zeros((len(items), modality.height, modality.width, 3), dtype=np.uint8)
-            for row in rows:
+            for row in rows.tolist():
                 stack[row] = items[row][name]
             inputs[name] = stack
         else:
@@ -181,7 +186,8 @@ def pad_tokens(ids: Sequence[NDArray[np.generic] | None]) -> NDArray[np.int64]:
     return padded
 
 
-_WORD = re.compile(r"[a-z0-9'-]+")
+# Letters and digits of any script; for English this is [a-z0-9'-]+.
+_WORD = re.compile(r"(?:[^\W_]|['-])+")
 
 
 def label_words(config: Config, extra: Iterable[str] = ()) -> frozenset[str]:
@@ -207,5 +213,5 @@ def label_words(config: Config, extra: Iterable[str] = ()) -> frozenset[str]:
 
 
 def mask_words(text: str, words: frozenset[str]) -> str:
-    """The text in lower case, split on `[a-z0-9'-]+`, without the given words."""
+    """The text in lower case, split into words of letters, digits, ' and -, without the given words."""
     return " ".join(word for word in _WORD.findall(text.lower()) if word not in words)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.bundle import REPORT, Bundle, write_atomically
+from model.bundle import CARD, REPORT, Bundle, write_atomically
 from model.calibration import pattern_key
 from model.config import TextModality
 from model.data.dataset import Split
@@ -31,7 +31,8 @@ def evaluate(
 
     `masked_words` replaces the words that the config's labels give. Rows without a label do not count.
     """
-    network = build_network(bundle).to(device, memory_format=torch.channels_last)
+    network = build_network(bundle)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
     maker = BatchMaker(bundle.config, split, bundle.tokenizers, masked_words)
     results: dict[str, dict[str, Any]] = {}
     has_text = any(isinstance(m, TextModality) for m in bundle.config.modalities.values())
@@ -69,7 +70,7 @@ def evaluate(
 def write_report(bundle: Bundle, report: dict[str, Any]) -> None:
     """Write `report.json` and the model card `README.md` into the bundle's folder."""
     write_atomically(bundle.path / REPORT, (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(bundle.path / "README.md", model_card(bundle, report).encode())
+    write_atomically(bundle.path / CARD, model_card(bundle, report).encode())
 
 
 def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
