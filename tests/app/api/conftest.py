@@ -18,12 +18,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: tests elsewhere count the threads that are left.
+@pytest.fixture(scope="package")
 def service(tiny: Path) -> Iterator[Service]:
     with running(tiny, max_image_bytes=1 << 20, max_text_bytes=1 << 20) as service:
         yield service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(service: Service) -> httpx.Client:
     return service.client
