@@ -81,6 +81,8 @@ class TextTokenizer:
     """WordPiece tokens of a text, behind a start token, cut at the modality's `max_tokens`."""
 
     def __init__(self, tokenizer: Tokenizer, modality: TextModality) -> None:
+        # A text that spells out "[PAD]" means these letters, not padding.
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._start = tokenizer.token_to_id(START)
         self._max_tokens = modality.max_tokens
@@ -89,16 +91,21 @@ class TextTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], modality: TextModality) -> TextTokenizer:
-        """Learn a vocabulary of at most `modality.vocab_size` tokens from normalised texts."""
-        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
-        if modality.lowercase:
-            tokenizer.normalizer = normalizers.Lowercase()
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        """Learn a vocabulary of at most `modality.vocab_size` tokens from normalised texts; the same from the same."""
+        texts = list(texts)
+        learner = _word_pieces(models.WordPiece(unk_token=UNKNOWN), modality)
+        # The library numbers the letters inside words in the order of a randomly seeded hash map, and breaks ties by
+        # number. Handed over as special tokens, they have fixed numbers; the tokenizer proper knows none as special.
+        inside = sorted({letter for text in texts for word in _words(learner, text) for letter in word[1:]})
         trainer = trainers.WordPieceTrainer(
-            vocab_size=modality.vocab_size, special_tokens=[PAD, UNKNOWN, START], show_progress=False, min_frequency=2
+            vocab_size=modality.vocab_size,
+            special_tokens=[PAD, UNKNOWN, START, *("##" + letter for letter in inside)],
+            show_progress=False,
+            min_frequency=2,
         )
-        tokenizer.train_from_iterator(texts, trainer)
-        return cls(tokenizer, modality)
+        learner.train_from_iterator(texts, trainer)
+        model = models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD)
+        return cls(_word_pieces(model, modality), modality)
 
     @classmethod
     def load(cls, path: str | Path, modality: TextModality) -> TextTokenizer:
@@ -112,6 +119,10 @@ class TextTokenizer:
     def save(self, path: str | Path) -> None:
         """Write the `tokenizer.json`."""
         self._tokenizer.save(str(path))
+
+    def to_json(self) -> str:
+        """What `save` writes."""
+        return str(self._tokenizer.to_str())
 
     @property
     def vocab_size(self) -> int:
@@ -138,6 +149,19 @@ class TextTokenizer:
             ids_cut = len(ids) > self._max_tokens
             tokens.append(Tokens(np.array(ids[: self._max_tokens], dtype=np.int64), cut or ids_cut))
         return tokens
+
+
+def _word_pieces(model: models.WordPiece, modality: TextModality) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    if modality.lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _words(tokenizer: Tokenizer, text: str) -> list[str]:
+    folded = text if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(folded)]
 
 
 @dataclass

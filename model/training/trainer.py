@@ -25,7 +25,7 @@ from model.network.multi_model import FUSED
 from model.preprocess import TextTokenizer
 from model.training import relation
 from model.training.batches import BatchMaker, TrainingBatch
-from model.training.checkpoint import Checkpoints
+from model.training.checkpoint import Checkpoints, ResumeError
 from model.training.ema import EMA
 from model.training.losses import total_loss
 from model.training.precision import choose_precision
@@ -178,7 +178,11 @@ class Trainer:
         history: list[dict[str, Any]] = []
         best_weights: dict[str, Tensor] = {}
         precision: str | None = None
+        tokenizers = {name: tokenizer.to_json() for name, tokenizer in self.tokenizers.items()}
         if (state := self.checkpoints.load(self.device)) is not None:
+            if state.get("tokenizers") != tokenizers:
+                # Other library versions may learn another vocabulary, which the weights would misread.
+                raise ResumeError("the unfinished run has another vocabulary; start anew with --restart")
             self.network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             ema.values, ema.steps = state["ema"], state["ema_steps"]
@@ -252,6 +256,7 @@ class Trainer:
                     "best": best,
                     "waited": waited,
                     "precision": precision,
+                    "tokenizers": tokenizers,
                     "history": history,
                     "best_weights": best_weights,
                 },

@@ -224,6 +224,25 @@ def test_case_is_folded_when_the_modality_says_so(tokenizer: TextTokenizer) -> N
     assert keeps("Red").ids.tolist() != keeps("red").ids.tolist()
 
 
+def test_the_same_texts_teach_the_same_vocabulary() -> None:
+    """A resumed run learns it anew, and its weights know the tokens by number."""
+    modality = TextModality(kind="text", columns=("title",), vocab_size=120)
+    texts = [f"{a}{b[1:]} {b}-{a[::-1]}" for a in WORDS for b in WORDS]
+    assert len({TextTokenizer.train(texts, modality).to_json() for _ in range(4)}) == 1
+
+
+def test_a_text_cannot_spell_a_special_token(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    modality = TextModality(kind="text", columns=("title",), max_tokens=MAX_TOKENS)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    for each in (tokenizer, TextTokenizer.load(tmp_path / "tokenizer.json", modality)):
+        start = each("red").ids[0]
+        for special in ("[PAD]", "[CLS]", "[UNK]"):
+            ids = each(f"red {special}").ids
+            assert PAD_ID not in ids
+            assert start not in ids[1:]
+            assert len(ids) > 3, "brackets and letters"
+
+
 def test_tokenizer_round_trip(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     modality = TextModality(kind="text", columns=("title",), max_tokens=MAX_TOKENS)
     tokenizer.save(tmp_path / "tokenizer.json")
