@@ -30,6 +30,12 @@ COPY model model
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python -m pip --python /opt/venv/bin/python install --no-deps .
 
+WORKDIR /srv/trunkline
+COPY deploy/healthcheck.py ./
+COPY weights weights
+# A clone made under a strict umask is readable by its owner alone.
+RUN chmod -R a+rX .
+
 # --- run ---------------------------------------------------------------------------------------------------------
 FROM python:${PYTHON_VERSION}-slim-bookworm
 
@@ -41,9 +47,8 @@ RUN groupadd --gid 10001 trunkline \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin trunkline
 
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /srv/trunkline /srv/trunkline
 WORKDIR /srv/trunkline
-COPY deploy/healthcheck.py ./
-COPY weights weights
 
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HUB_OFFLINE=1 \

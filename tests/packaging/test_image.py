@@ -43,8 +43,10 @@ def test_signals_reach_the_service() -> None:
 
 def test_the_image_has_a_health_check_that_is_in_it() -> None:
     command = json.loads(only(FINAL, "HEALTHCHECK").partition("CMD")[2])
-    assert "COPY deploy/healthcheck.py ./" in FINAL
-    assert command == ["python", f"{only(FINAL, 'WORKDIR')}/healthcheck.py"]
+    folder = only(FINAL, "WORKDIR")
+    assert f"COPY --from=build {folder} {folder}" in FINAL
+    assert STEPS.index(f"WORKDIR {folder}") < STEPS.index("COPY deploy/healthcheck.py ./")
+    assert command == ["python", f"{folder}/healthcheck.py"]
     assert all(service["healthcheck"]["test"] == ["CMD", *command] for service in SERVICES.values())
 
 
