@@ -21,7 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 OUT = Path(__file__).with_name("playground.png")
-SAMPLE = "Sports shoe"
+SAMPLE = "Brown handbag"
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars".split()
 
 
