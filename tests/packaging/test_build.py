@@ -14,9 +14,11 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def tracked(*folders: str) -> set[str]:
-    listed = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(listed.stdout.splitlines())
+def sources(*folders: str) -> set[str]:
+    """Every file that git does not ignore, committed or not."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_code_and_the_files_of_its_pages_and_nothing_else(built: Path) -> None:
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert held == tracked("app", "model")
+    assert held == sources("app", "model")
     assert "app/web/static/index.html" in held
     assert [name for name in held if name.startswith("app/api/static/")]
 
