@@ -43,8 +43,8 @@ class Checkpoints:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise ResumeError(f"{path}: cannot be read ({error}); start anew with --restart") from None
+        except Exception:  # torch raises many kinds for a damaged file, with advice that does not fit here
+            raise ResumeError(f"{path}: damaged, or not a checkpoint; start anew with --restart") from None
         for what, value in self._identity.items():
             if state.get("identity", {}).get(what) != value:
                 raise ResumeError(
