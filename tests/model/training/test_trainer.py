@@ -82,17 +82,15 @@ def test_it_learns(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_run_repeats_and_a_broken_one_goes_on_to_the_same_end(dataset: Dataset, tmp_path: Path) -> None:
-    data = changed(dataset, epochs=3, small_image_epochs=0.4)
+    data = changed(dataset, epochs=2, small_image_epochs=0.4)
     whole = train(data, tmp_path / "whole")
-    for crash_after in (1, 2):
-        folder = tmp_path / str(crash_after)
-        with pytest.raises(InterruptedError):
-            train(data, folder, Listener(crash_after))
-        listener = Listener()
-        resumed = train(data, folder, listener)
-        assert any(note.startswith(f"resumed after epoch {crash_after}") for note in listener.notes)
-        assert len(listener.records) == 3 - crash_after
-        assert_same_outcome(whole, resumed)
+    with pytest.raises(InterruptedError):
+        train(data, tmp_path / "broken", Listener(crash_after=1))
+    listener = Listener()
+    resumed = train(data, tmp_path / "broken", listener)
+    assert any(note.startswith("resumed after epoch 1") for note in listener.notes)
+    assert [record["epoch"] for record in listener.records] == [2]
+    assert_same_outcome(whole, resumed)
     again = Listener()
     assert_same_outcome(whole, train(data, tmp_path / "whole", again))
     assert not again.records, "a finished run is not trained again"
@@ -117,12 +115,12 @@ def test_the_time_budget_stops_it(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_it_stops_when_validation_gets_no_better_and_keeps_the_best(dataset: Dataset, tmp_path: Path) -> None:
     listener = Listener()
-    trained = train(changed(dataset, epochs=50, patience=2, learning_rate=1e-9, ema_decay=0.0), tmp_path, listener)
+    trained = train(changed(dataset, epochs=50, patience=1, learning_rate=1e-9, ema_decay=0.0), tmp_path, listener)
     scores = [record["score"] for record in trained.history]
     best = int(np.argmax(scores))
-    assert len(scores) == best + 1 + 2 < 50
+    assert len(scores) == best + 1 + 1 < 50
     again = Listener()
-    train(changed(dataset, epochs=50, patience=2, learning_rate=1e-9, ema_decay=0.0), tmp_path, again)
+    train(changed(dataset, epochs=50, patience=1, learning_rate=1e-9, ema_decay=0.0), tmp_path, again)
     assert not again.records
 
 
@@ -160,7 +158,7 @@ def test_a_run_that_diverges_says_so(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_rows_without_picture_or_title_and_batches_without_a_label(tmp_path: Path, cache: Path) -> None:
-    folder = make_shapes(tmp_path / "data", gaps=True, seed=1)
+    folder = make_shapes(tmp_path / "data", val=60, test=0, gaps=True, seed=1)
     data = load_dataset(parse_config(document()), folder, cache=cache)
     present = data.splits["train"].present
     assert 0.2 < (~present[:, 0]).mean() < 0.5
@@ -175,11 +173,13 @@ def test_rows_without_picture_or_title_and_batches_without_a_label(tmp_path: Pat
     best = max(trained.history, key=lambda record: record["score"])["metrics"]
     for pattern in ("image", "text"):
         assert best[pattern]["shape"]["accuracy"] > 0.75, pattern
-    assert best["image+text"]["shape"]["count"] < best["text"]["shape"]["count"] < 80
+    assert best["image+text"]["shape"]["count"] < best["text"]["shape"]["count"] < 60
 
 
-@pytest.mark.parametrize("kind", ["none", "gradient_affinity"])
-@pytest.mark.parametrize("fusion", ["concat", "gated", "cross_attention"])
+@pytest.mark.parametrize(
+    ("fusion", "kind"),
+    [("alpha", "gradient_affinity"), ("concat", "none"), ("gated", "none"), ("cross_attention", "none")],
+)
 def test_every_fusion_and_relation_trains(dataset: Dataset, tmp_path: Path, fusion: str, kind: str) -> None:
     values = changed(dataset, epochs=1).config.model_dump()
     values["network"]["fusion"] = fusion
