@@ -205,7 +205,9 @@ class DataConfig(_Model):
 
     table: str = "styles.csv"
     id: str | None = Field(default="id", description="column with a value of its own in each row; null: the line")
-    split: str = Field(default="split", description="column with train, val, test; split by group where it is absent")
+    split: str | None = Field(
+        default="split", description="column with train, val, test; where it is absent or null, rows are split by group"
+    )
     groups: tuple[str, ...] = Field(
         default=(), description="columns whose equal values keep rows in one split, where there is no split column"
     )

@@ -87,7 +87,7 @@ def load_dataset(
             pictures = Pictures(config, source, rows, cache or default_cache(), progress)
             return _Part.of(config, indexes, rows, stack.enter_context(pictures), texts, faults)
 
-        if config.data.split in table.columns:
+        if config.data.split is not None and config.data.split in table.columns:
             assigned = split_by_column(table.rows, config.data.split, faults)
             # Labels are learnt from the train rows even when only other splits are wanted.
             train = [table.rows[index] for index in assigned["train"]]

@@ -88,7 +88,8 @@ def _check_columns(name: str, records: Records, config: Config) -> None:
             f"{name}: no column {', '.join(missing)}; the columns are {', '.join(columns)}. "
             "Correct the config, or the table's header."
         )
-    twice = [column for column in [*wanted, config.data.split] if columns.count(column) > 1]
+    divided = [] if config.data.split is None else [config.data.split]
+    twice = [column for column in [*wanted, *divided] if columns.count(column) > 1]
     if twice:
         raise DataError(f"{name}: column {', '.join(twice)} stands in the header more than once; rename one")
     unread = [f"{column} ({records.unread[column]})" for column in wanted if column in records.unread]

@@ -278,3 +278,11 @@ def test_examples_are_bounded_and_counts_are_not() -> None:
     assert len(faults) == faults.counts["missing image"] == 1000
     assert len(faults.as_dict()["missing image"]["examples"]) == 20
     assert "and 997 more" in faults.render()
+
+
+def test_without_a_split_column_in_the_config_the_tables_own_is_not_used(shop: Path) -> None:
+    write_table(shop / "styles.csv", [[*row[:3], "left"] for row in products()])
+    with pytest.raises(DataError, match="no usable row in split train"):
+        load_dataset(config(), shop)
+    data = load_dataset(config(data={"split": None}), shop)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 8, "val": 1, "test": 1}
