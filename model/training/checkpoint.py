@@ -24,7 +24,8 @@ class Checkpoints:
     def __init__(self, folder: Path, config: Config, fingerprint: str) -> None:
         self.folder = folder
         self._identity = {
-            "config": json.dumps(config.model_dump(mode="json"), sort_keys=True),
+            # Not sorted: the order of tasks and modalities is that of the weights.
+            "config": json.dumps(config.model_dump(mode="json")),
             "data": fingerprint,
         }
         folder.mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,10 @@ def test_a_checkpoint_of_another_config_or_other_data_is_refused(dataset: Datase
     train(changed(dataset, epochs=1), tmp_path)
     with pytest.raises(ResumeError, match=r"another config.*--restart"):
         train(changed(dataset, epochs=1, learning_rate=0.02), tmp_path)
+    turned = changed(dataset, epochs=1).config
+    turned = turned.model_copy(update={"tasks": dict(reversed(turned.tasks.items()))})
+    with pytest.raises(ResumeError, match="another config"):
+        Checkpoints(tmp_path, turned, dataset.fingerprint).load(CPU)
     other = Dataset(changed(dataset, epochs=1).config, dataset.splits, dataset.faults, "other")
     with pytest.raises(ResumeError, match=r"another data.*--restart"):
         train(other, tmp_path)
