@@ -17,7 +17,7 @@ from safetensors.torch import save as save_safetensors
 
 from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
-from model.golden import GoldenCase
+from model.golden_case import GoldenCase
 from model.preprocess import TextTokenizer
 
 if TYPE_CHECKING:

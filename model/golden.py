@@ -8,38 +8,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
+from model.bundle import GOLDEN, Bundle, BundleError
+from model.calibration import patterns_of
 from model.config import Config, ImageModality
+from model.golden_case import GoldenCase
+from model.predictor import Predictor
 from model.preprocess import Item, TextTokenizer, normalise_text, pixels
-
-if TYPE_CHECKING:
-    from model.bundle import Bundle
-    from model.predictor import Predictor
 
 # Other processors and devices add in another order; a wrong weight or a wrong resize is far outside this.
 TOLERANCE = 2e-3
 _DIGITS = 6
-
-
-class GoldenCase(BaseModel):
-    """One case: encoded pictures (base64 PNG) and texts in, a digest of the prepared input, and the answers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    images: dict[str, str]
-    texts: dict[str, str]
-    prepared: dict[str, str]
-    answers: dict[str, list[float]]
-
-    def raw(self) -> dict[str, bytes | str]:
-        """The inputs as a client would send them."""
-        images = {name: base64.b64decode(content) for name, content in self.images.items()}
-        return {**images, **self.texts}
 
 
 def prepare(raw: dict[str, bytes | str], config: Config, tokenizers: dict[str, TextTokenizer]) -> dict[str, np.ndarray]:
@@ -67,8 +49,6 @@ def digest(array: np.ndarray) -> str:
 
 def draw_inputs(config: Config, words: list[str], seed: int = 0) -> list[dict[str, bytes | str]]:
     """Raw inputs for every availability pattern of up to three modalities at once, drawn from a seed."""
-    from model.calibration import patterns_of
-
     generator = np.random.default_rng(seed)
     cases = []
     for pattern in patterns_of(config)[:7]:
@@ -119,8 +99,6 @@ def make_golden(bundle: Bundle, predictor: Predictor, words: list[str]) -> list[
 
 def check_golden(bundle: Bundle, predictor: Predictor) -> None:
     """Run every golden case. Raises BundleError naming the file and the first case and task that differ."""
-    from model.bundle import GOLDEN, BundleError
-
     file = bundle.path / GOLDEN
     if not bundle.golden:
         raise BundleError(f"{file}: holds no case; a bundle needs at least one")

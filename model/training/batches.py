@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from model.config import Config, ImageModality, TextModality
 from model.data.dataset import Split
@@ -120,3 +121,18 @@ class BatchMaker:
         for start in range(0, len(self.split), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.split)))
             yield rows, self.make(rows, masked=masked)
+
+
+def shrink_pictures(batch: TrainingBatch, config: Config) -> TrainingBatch:
+    """The batch, on the CPU, with pictures at three quarters of their size: cheaper early epochs.
+
+    CUDA has no antialiased resize of uint8.
+    """
+    inputs = dict(batch.inputs)
+    for name, modality in config.modalities.items():
+        if isinstance(modality, ImageModality):
+            images = inputs[name].permute(0, 3, 1, 2)
+            size = (round(modality.height * 0.75), round(modality.width * 0.75))
+            small = functional.interpolate(images, size, mode="bilinear", antialias=True)
+            inputs[name] = small.permute(0, 2, 3, 1)
+    return TrainingBatch(inputs, batch.present, batch.targets)

@@ -8,7 +8,8 @@ from pathlib import Path
 from model.bundle import Bundle, load_bundle, save_bundle
 from model.config import Config, TextModality
 from model.data.dataset import Dataset
-from model.golden import GoldenCase, check_golden, make_golden
+from model.golden import check_golden, make_golden
+from model.golden_case import GoldenCase
 from model.inference import run_patterns
 from model.predictor import Predictor
 from model.training.batches import BatchMaker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from model.config import Config
-from model.training.trainer import summarise
 
 
 class TerminalReporter:
@@ -72,3 +72,12 @@ def _writer(log: Path) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(log))
+
+
+def summarise(record: Mapping[str, Any]) -> dict[str, float]:
+    """A record's figures by flat name, for a log."""
+    figures = {"loss": record["loss"], "score": record["score"]}
+    for pattern, tasks in record["metrics"].items():
+        for task, values in tasks.items():
+            figures |= {f"{pattern}/{task}/{k}": v for k, v in values.items() if k != "count"}
+    return figures

@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model.calibration import pattern_key
-from model.config import Config, ImageModality, TextModality
+from model.config import Config, TextModality
 from model.data.dataset import Dataset
 from model.inference import run_patterns
 from model.metrics import measure, score
@@ -24,10 +22,10 @@ from model.network.heads import activate
 from model.network.multi_model import FUSED
 from model.preprocess import TextTokenizer
 from model.training import relation
-from model.training.batches import BatchMaker, TrainingBatch
+from model.training.batches import BatchMaker, shrink_pictures
 from model.training.checkpoint import Checkpoints, ResumeError
 from model.training.ema import EMA
-from model.training.losses import total_loss
+from model.training.objective import objective
 from model.training.precision import choose_precision
 
 # Gradient affinity: training steps before the tasks' gradients say something, and batches that they are compared on.
@@ -119,7 +117,7 @@ class Trainer:
         self.network.train()
         for batch in itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed), steps):
             optimizer.zero_grad(set_to_none=True)
-            self._loss(batch.to(self.device)).backward()  # type: ignore[no-untyped-call]
+            objective(self.network, self.config, batch.to(self.device)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         probes = itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed + 1), _AFFINITY_PROBES)
         return relation.gradient_affinity(self.config, self.network, (batch.to(self.device) for batch in probes))
@@ -132,41 +130,6 @@ class Trainer:
             (decayed if parameter.dim() > 1 else plain).append(parameter)
         groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
-
-    def _loss(self, batch: TrainingBatch) -> Tensor:
-        """The whole objective of one batch: all modalities, the same with fewer, each alone."""
-        training, tasks = self.config.training, self.config.tasks
-        encoded = self.network.encode(batch.inputs, batch.present)
-        fused, _ = self.network.decode(encoded)
-        loss = total_loss(tasks, fused, batch.targets, training.label_smoothing)
-        if training.modality_dropout > 0 and batch.present.shape[1] > 1:
-            narrowed = encoded.narrowed(_drop_modalities(batch.present))
-            fewer, _ = self.network.decode(narrowed)
-            share = training.modality_dropout
-            missing = total_loss(tasks, fewer, batch.targets, training.label_smoothing)
-            loss = (1 - share) * loss + share * missing
-        if training.auxiliary_weight > 0:
-            for modality, raw in self.network.alone(encoded).items():
-                has = batch.present[:, self.network.modalities.index(modality)]
-                targets = {name: _hide(values, has) for name, values in batch.targets.items()}
-                loss = loss + training.auxiliary_weight * total_loss(tasks, raw, targets, training.label_smoothing)
-        if self.config.relation.penalty > 0:
-            loss = loss + self.config.relation.penalty * self.network.task_relation.penalty()
-        return loss
-
-    def _shrink(self, batch: TrainingBatch) -> TrainingBatch:
-        """The batch, on the CPU, with pictures at three quarters of their size: cheaper early epochs.
-
-        CUDA has no antialiased resize of uint8.
-        """
-        inputs = dict(batch.inputs)
-        for name, modality in self.config.modalities.items():
-            if isinstance(modality, ImageModality):
-                images = inputs[name].permute(0, 3, 1, 2)
-                size = (round(modality.height * 0.75), round(modality.width * 0.75))
-                small = functional.interpolate(images, size, mode="bilinear", antialias=True)
-                inputs[name] = small.permute(0, 2, 3, 1)
-        return TrainingBatch(inputs, batch.present, batch.targets)
 
     def run(self) -> Trained:
         """Train to the end of the epochs, of the time, or of the patience, whichever comes first."""
@@ -211,13 +174,13 @@ class Trainer:
                 if progress >= 1:
                     break
                 if progress < training.small_image_epochs:
-                    cpu_batch = self._shrink(cpu_batch)
+                    cpu_batch = shrink_pictures(cpu_batch, self.config)
                 batch = cpu_batch.to(self.device)
                 for group in optimizer.param_groups:
                     group["lr"] = training.learning_rate * _schedule(progress, training.warmup)
                 optimizer.zero_grad(set_to_none=True)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                    loss = self._loss(batch)
+                    loss = objective(self.network, self.config, batch)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_clip)
                 optimizer.step()
@@ -287,7 +250,7 @@ class Trainer:
         def step(half: bool) -> None:
             self.network.train()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                loss = self._loss(batch)
+                loss = objective(self.network, self.config, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             self.network.zero_grad(set_to_none=True)
 
@@ -333,32 +296,3 @@ def _schedule(progress: float, warmup: float) -> float:
     if progress < warmup:
         return max(progress / warmup, 0.01)
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
-def _drop_modalities(present: Tensor) -> Tensor:
-    """Hide modalities at random so that at least one of each sample's own is left: bool [B, M] in and out."""
-    rolls = torch.rand(present.shape, device=present.device).masked_fill(~present, -1.0)
-    # A sample with several keeps those above a level drawn between its highest and lowest roll: never none, never all.
-    highest = rolls.max(dim=1, keepdim=True).values
-    several = present.sum(1, keepdim=True) > 1
-    lowest = rolls.masked_fill(~present, 2.0).min(dim=1, keepdim=True).values
-    level = lowest + (highest - lowest) * torch.rand_like(highest) * 0.999
-    # The highest roll stays in any case: rolls are equal, or too near for the level to fall between, often enough.
-    return torch.where(several, present & ((rolls > level) | (rolls == highest)), present)
-
-
-def _hide(target: Tensor, has: Tensor) -> Tensor:
-    """The labels of the samples for which `has`, bool [B], is true; the others as missing."""
-    if target.dtype.is_floating_point:
-        mask = has if target.dim() == 1 else has[:, None]
-        return torch.where(mask, target, torch.full_like(target, float("nan")))
-    return torch.where(has, target, torch.full_like(target, -1))
-
-
-def summarise(record: Mapping[str, Any]) -> dict[str, float]:
-    """A record's figures by flat name, for a log."""
-    figures = {"loss": record["loss"], "score": record["score"]}
-    for pattern, tasks in record["metrics"].items():
-        for task, values in tasks.items():
-            figures |= {f"{pattern}/{task}/{k}": v for k, v in values.items() if k != "count"}
-    return figures

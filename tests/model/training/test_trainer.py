@@ -13,7 +13,8 @@ import torch
 from model.config import Config, parse_config
 from model.data.dataset import Dataset, load_dataset
 from model.training.checkpoint import Checkpoints, ResumeError
-from model.training.trainer import DivergedError, Trained, Trainer, _drop_modalities
+from model.training.objective import drop_modalities
+from model.training.trainer import DivergedError, Trained, Trainer
 from tests.model.training.shapes import document, make_shapes
 
 CPU = torch.device("cpu")
@@ -199,7 +200,7 @@ def test_hidden_modalities_are_never_all_and_never_none() -> None:
     torch.manual_seed(0)
     present = torch.rand(2000, 3) < 0.7
     present = present[present.any(1)]
-    kept = _drop_modalities(present)
+    kept = drop_modalities(present)
     assert not bool((kept & ~present).any())
     assert bool(kept.any(1).all())
     several = present.sum(1) > 1
@@ -214,4 +215,4 @@ def test_a_sample_keeps_a_modality_when_the_draws_are_equal(monkeypatch: pytest.
     rolls = torch.tensor([[0.5 + gap, 0.5]])
     monkeypatch.setattr(torch, "rand", lambda *args, **options: rolls.clone())
     monkeypatch.setattr(torch, "rand_like", lambda other: torch.full_like(other, 0.9999999))
-    assert bool(_drop_modalities(torch.tensor([[True, True]])).any())
+    assert bool(drop_modalities(torch.tensor([[True, True]])).any())
