@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ def render(proposal: Proposal, path: Path) -> str:
 
 def train_command_line(proposal: Proposal, path: Path) -> str:
     """The command that trains the config."""
-    return f"trunkline train {path} --data {proposal.table.parent} --out weights/{proposal.document['name']}"
+    paths = f"{shlex.quote(str(path))} --data {shlex.quote(str(proposal.table.parent))}"
+    return f"trunkline train {paths} --out weights/{proposal.document['name']}"
 
 
 def _lines(proposal: Proposal, path: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,8 +10,11 @@ from model.config import DataConfig
 from model.data.faults import DataError
 from model.data.split import SPLITS, group, split_by_group, split_name
 from model.preprocess import normalise_text
-from model.proposal.columns import Column, plural
+from model.proposal.columns import Column, plural, quoted
 from model.proposal.verdict import Verdict, left_out
+
+# A text in more rows than this, and than one row in 20, is hardly a description of each.
+_STANDING = 5
 
 
 def judge_split(columns: Sequence[Column]) -> tuple[str, Verdict] | None:
@@ -88,6 +92,12 @@ def divide(rows: int, texts: Sequence[Column], grouping: Sequence[Column]) -> Di
             division.notes.append(
                 f"{plural(shared, 'row')} ({shared / rows:.0%}) share their text with another; such rows stay in one "
                 "split"
+            )
+        text, times = Counter(key for key in keys[0] if key is not None).most_common(1)[0]
+        if times > max(_STANDING, rows / 20):
+            division.notes.append(
+                f"the text {quoted(str(text))} stands in {plural(times, 'row')}, which all go to one split; empty it "
+                "if it only stands for a missing text"
             )
     for column in grouping:
         tried = [*keys, [value or None for value in column.values]]

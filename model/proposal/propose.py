@@ -19,7 +19,7 @@ from model.proposal.judge import ID_WORDS, judge
 from model.proposal.leakage import Division, divide, follow_split, judge_split
 from model.proposal.pictures import Pattern, complements, find_patterns, list_pictures, name_patterns, sizes
 from model.proposal.sizing import bundle_name, image_settings, text_settings, training_settings
-from model.proposal.twins import find_fixed, find_twins
+from model.proposal.twins import find_settled, find_twins
 from model.proposal.verdict import Verdict, left_out
 
 
@@ -176,7 +176,7 @@ class _Look:
             self.division = divide(self.rows, texts, grouping)
         self.notes += self.division.notes
         self.verdicts |= self.division.verdicts
-        self.notes += find_fixed([self.columns[name] for name in self._used("task") if self._classes(name)])
+        self.notes += find_settled([self.columns[name] for name in self._used("task") if self._classes(name)])
 
     def _used(self, use: str) -> list[str]:
         return [name for name in self.order if self.verdicts[name].use == use]

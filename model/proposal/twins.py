@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 
-from model.proposal.columns import Column
+from model.proposal.columns import Column, plural
+
+_MOST_EXCEPTIONS = 0.01
 
 
 def find_twins(columns: Sequence[Column]) -> dict[str, str]:
@@ -23,20 +26,32 @@ def find_twins(columns: Sequence[Column]) -> dict[str, str]:
     return found
 
 
-def find_fixed(columns: Sequence[Column]) -> list[str]:
-    """A note for each question whose answer another one's answer settles: a hierarchy."""
+def find_settled(columns: Sequence[Column]) -> list[str]:
+    """A note for each question whose answer settles another's (nearly) everywhere: a hierarchy."""
     notes = []
     for one in columns:
         if one.distinct > one.filled / 5:
             continue
-        fixed = [
-            other.name
-            for other in columns
-            if other.distinct < one.distinct and _pairs(one, other) == one.distinct and _same_gaps(one, other)
-        ]
-        if fixed:
-            notes.append(f"{one.name} settles {', '.join(fixed)}: a hierarchy of classes, not independent questions")
+        settled = []
+        for other in columns:
+            usual = max(other.counts.values()) / other.filled
+            if other.distinct < one.distinct and usual < 0.9:
+                odd = _exceptions(one, other)
+                if odd <= _MOST_EXCEPTIONS * one.filled:
+                    often = f"but for {plural(odd, 'row')}" if odd else "always"
+                    settled.append(f"{other.name} ({often})")
+        if settled:
+            notes.append(f"{one.name} settles {', '.join(settled)}: a hierarchy of classes, not independent questions")
     return notes
+
+
+def _exceptions(one: Column, other: Column) -> int:
+    """The rows whose value of `other` is not the usual one for their value of `one`."""
+    usual: dict[str, Counter[str]] = defaultdict(Counter)
+    for value, asked in zip(one.values, other.values, strict=True):
+        if value and asked:
+            usual[value][asked] += 1
+    return sum(counts.total() - max(counts.values()) for counts in usual.values())
 
 
 def _pairs(one: Column, other: Column) -> int:

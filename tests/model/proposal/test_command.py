@@ -30,7 +30,7 @@ def test_it_shows_every_column_with_the_reason_and_writes_a_config(tmp_path: Pat
     config = load_config(out)
     assert list(config.tasks) == ["price", "rooms", "type", "furnished"]
     text = out.read_text(encoding="utf-8")
-    assert "# 4 steps" in text or "# 5 steps on a scale, 1 to 5" in text
+    assert "# 5 steps on a scale, 1 to 5\n" in text
     assert "#   currency: constant: 'EUR' in 90 rows" in text
     assert "groups: [agent_id]  # rows with the same value stay in one split" in text
 

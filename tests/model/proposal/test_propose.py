@@ -88,7 +88,10 @@ def test_the_fashion_layout(tmp_path: Path) -> None:
         "kind": "image", "path": "images/{id}.jpg", "height": 80, "width": 60, "fit": "pad",
     }  # fmt: skip
     assert "no group crosses a split" in proposal.verdicts["group"].reason
-    assert "articleType settles masterCategory: a hierarchy of classes, not independent questions" in proposal.notes
+    assert (
+        "articleType settles masterCategory (always): a hierarchy of classes, not independent questions"
+        in proposal.notes
+    )
     assert "no text stands in more than one split" in proposal.notes
 
 
@@ -207,6 +210,31 @@ def test_a_column_called_split_that_holds_no_splits_is_not_used_as_one(tmp_path:
     proposal = _column(tmp_path, "split", ["left", "right", "middle"] * 20)
     assert proposal.document["data"]["split"] is None
     assert proposal.verdicts["split"].shown == "multiclass"
+
+
+def test_a_text_that_stands_for_a_missing_one_is_told_of(tmp_path: Path) -> None:
+    rows = 60
+    table = {
+        "title": [f"A title of its own {n}" if n % 3 else "No description yet" for n in range(rows)],
+        "kind": ["abc"[n * n % 7 % 3] for n in range(rows)],
+    }
+    notes = propose(write_csv(tmp_path / "t.csv", table)).notes
+    assert any("'no description yet' stands in 20 rows, which all go to one split" in note for note in notes)
+    assert any(note.startswith("20 rows (33%) share their text") for note in notes)
+
+
+def test_a_class_that_nearly_always_settles_another_is_told_of(tmp_path: Path) -> None:
+    rows = 400
+    kinds = ["shirt", "jeans", "watch", "belt"]
+    table = {
+        "title": [f"A title of its own {n}" for n in range(rows)],
+        "type": [kinds[n * n % 11 % 4] for n in range(rows)],
+        "wear": ["body" if n * n % 11 % 4 < 2 and n != 3 else "other" for n in range(rows)],
+        "colour": ["abc"[n * 7 % 10 % 3] for n in range(rows)],
+    }
+    notes = propose(write_csv(tmp_path / "t.csv", table)).notes
+    settled = [note for note in notes if "settles" in note]
+    assert settled == ["type settles wear (but for 1 row): a hierarchy of classes, not independent questions"]
 
 
 def test_a_group_that_ties_everything_together_is_left_out(tmp_path: Path) -> None:
