@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from app.settings import Settings
 from model.commands import evaluate_command, train_command
+from model.export.command import export_command
 from model.proposal.command import init_command
 
 cli = typer.Typer(name="trunkline", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -121,3 +122,4 @@ _add_serve()
 cli.command("init")(init_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
+cli.command("export")(export_command)

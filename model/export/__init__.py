@@ -1,0 +1,1 @@
+"""Export: a bundle as one file that other runtimes can answer from."""

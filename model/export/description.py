@@ -1,0 +1,94 @@
+"""What an exported file says of itself: names, labels and the preprocessing, as one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from model.bundle import Bundle
+from model.config import Config, ImageModality
+from model.preprocess import PAD_ID, START
+
+# The key of the document among the file's metadata, and the version of its layout.
+KEY = "trunkline"
+DESCRIPTION_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the graph calls its ends: modality -> input, task -> output, and the two that belong to neither."""
+
+    inputs: dict[str, str]
+    present: str
+    outputs: dict[str, str]
+    alpha: str
+
+
+def graph_names(config: Config) -> Names:
+    """Names for a config's ends: those of the config, with `_` behind one that is taken (all must differ)."""
+    used = {"present", "alpha"}
+
+    def unused(names: Iterable[str]) -> dict[str, str]:
+        chosen = {}
+        for name in names:
+            candidate = name
+            while candidate in used:
+                candidate += "_"
+            used.add(candidate)
+            chosen[name] = candidate
+        return chosen
+
+    return Names(unused(config.modalities), "present", unused(config.tasks), "alpha")
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Everything that is needed to prepare inputs and to read the answers, as JSON-able values."""
+    names = graph_names(bundle.config)
+    modalities: dict[str, Any] = {}
+    for name, modality in bundle.config.modalities.items():
+        if isinstance(modality, ImageModality):
+            modalities[name] = {
+                "kind": modality.kind,
+                "input": names.inputs[name],
+                "dtype": "uint8",
+                "shape": ["batch", modality.height, modality.width, 3],
+                "channels": "RGB",
+                "orientation": "upright, as the EXIF orientation says",
+                "fit": modality.fit,
+                "resample": "bicubic",
+                "background": list(modality.background),
+                "normalised": "in the graph",
+            }
+        else:
+            tokenizer = bundle.tokenizers[name].to_json()
+            modalities[name] = {
+                "kind": modality.kind,
+                "input": names.inputs[name],
+                "dtype": "int64",
+                "shape": ["batch", "length"],
+                "text": "NFKC, each control character a space, each run of white space one space, none at the ends",
+                "start_id": Tokenizer.from_str(tokenizer).token_to_id(START),
+                "pad_id": PAD_ID,
+                "max_tokens": modality.max_tokens,
+                "tokenizer": json.loads(tokenizer),
+            }
+    return {
+        "version": DESCRIPTION_VERSION,
+        "model": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "digest": bundle.digest,
+            "source": bundle.config.source,
+        },
+        "present": {"input": names.present, "dtype": "bool", "modalities": list(modalities)},
+        "modalities": modalities,
+        "tasks": {
+            name: {"kind": task.kind, "output": names.outputs[name], "labels": list(task.labels)}
+            for name, task in bundle.config.tasks.items()
+        },
+        "alpha": {"output": names.alpha, "modalities": list(modalities)},
+    }
