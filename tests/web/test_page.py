@@ -119,6 +119,33 @@ def test_a_sample_fills_the_form_and_asks(page: Page) -> None:
     assert page.complaints() == []
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        "new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true})",
+        "new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})",
+    ],
+    ids=["drop", "paste"],
+)
+def test_a_picture_may_be_dropped_or_pasted(page: Page, browser: webdriver.Chrome, event: str) -> None:
+    default_prevented = browser.execute_async_script(
+        f"""
+        const done = arguments[0];
+        fetch('/static/samples/watch.jpg').then((response) => response.blob()).then((blob) => {{
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([blob], 'mine.jpg', {{type: blob.type}}));
+          const event = {event};
+          document.querySelector('.zone').dispatchEvent(event);
+          done(event.defaultPrevented);
+        }});
+        """
+    )
+    assert default_prevented, "the browser must not open the picture in the page's place"
+    assert page.one(".caption").text.startswith("mine.jpg")
+    page.predict()
+    assert page.used() == ["image used", "text not given"]
+
+
 def test_a_refusal_is_shown_in_the_service_s_words_and_goes_away(page: Page, address: str, tmp_path: Path) -> None:
     picture = tmp_path / "scan.tiff"
     Image.new("RGB", (8, 8)).save(picture)
