@@ -11,7 +11,8 @@ from model.data.faults import DataError, Faults
 
 _PARQUET = b"PAR1"
 _DELIMITERS = ",;\t"
-_QUOTED = re.compile('"[^"]*"')
+# A name with a line break in it leaves its quote open on the header's first line.
+_QUOTED = re.compile('"[^"]*("|$)')
 
 
 @dataclass(frozen=True)

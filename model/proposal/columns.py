@@ -95,7 +95,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}"
 
 
+def printable(text: str) -> str:
+    """The text without control characters, which a terminal would obey and YAML refuses; line breaks stay."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+
+
 def quoted(value: str, longest: int = 32) -> str:
     """A value as it stands in a sentence."""
-    flat = " ".join(value.split())
+    flat = " ".join(printable(value).split())
     return f"'{flat if len(flat) <= longest else flat[: longest - 1] + '…'}'"

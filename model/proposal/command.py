@@ -24,6 +24,7 @@ def init_command(
     """Look at a table and propose a training config: inputs, questions, and why."""
     from model.bundle import write_atomically
     from model.data.faults import DataError
+    from model.proposal.columns import printable
     from model.proposal.document import render, train_command_line
     from model.proposal.propose import propose
 
@@ -37,25 +38,26 @@ def init_command(
         write_atomically(out, render(proposal, out).encode())
     except (DataError, OSError) as error:
         errors.print("error: ", style="bold red", end="")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
     console = Console()
     shown = Table(
-        title=f"{escape(table.name)}: {proposal.rows:,} rows, {len(proposal.verdicts)} columns", title_style=""
+        title=f"{escape(printable(table.name))}: {proposal.rows:,} rows, {len(proposal.verdicts)} columns",
+        title_style="",
     )
     for heading in ("column", "use", "why"):
         shown.add_column(heading, overflow="fold")
     for name, verdict in proposal.verdicts.items():
-        why = escape(verdict.reason)
+        why = escape(printable(verdict.reason))
         for warning in verdict.warnings:
-            why += f"\n[yellow]{escape(warning)}[/yellow]"
-        shown.add_row(escape(name) or "(no name)", verdict.shown, why, style=_STYLES.get(verdict.use))
+            why += f"\n[yellow]{escape(printable(warning))}[/yellow]"
+        shown.add_row(escape(printable(name)) or "(no name)", verdict.shown, why, style=_STYLES.get(verdict.use))
     console.print(shown)
     for name in proposal.document["modalities"]:
         console.print(f"{name}: {proposal.reasons['modalities', name]}", markup=False, highlight=False, soft_wrap=True)
     for note in proposal.notes:
-        console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"- {printable(note)}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"wrote {out}; read it, correct it, then: {train_command_line(proposal, out)}",
         markup=False, highlight=False, soft_wrap=True,

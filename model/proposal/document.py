@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from model.proposal.columns import printable
 from model.proposal.propose import Proposal
 
 _WIDTH = 110
@@ -81,12 +82,12 @@ def _data_reason(key: str, proposal: Proposal) -> str:
 
 
 def _entry(key: str, value: Any, comment: str = "") -> Iterator[str]:
-    yield f"{key}: {_flow(value)}" + (f"  # {' '.join(comment.split())}" if comment else "")
+    yield f"{key}: {_flow(value)}" + (f"  # {' '.join(printable(comment).split())}" if comment else "")
 
 
 def _comment(text: str, indent: str = "", hang: str = "") -> Iterator[str]:
-    """Comment lines; what comes from the table cannot end the comment, because its line breaks are folded."""
-    for number, line in enumerate(text.splitlines()):
+    """Comment lines; no line break of the table's can end the comment, because each line gets its own mark."""
+    for number, line in enumerate(printable(text).split("\n")):
         first = f"{indent}# {hang if number == 0 else hang + '  '}"
         yield from textwrap.wrap(
             " ".join(line.split()), _WIDTH, initial_indent=first, subsequent_indent=f"{indent}# {hang}  "
@@ -95,5 +96,14 @@ def _comment(text: str, indent: str = "", hang: str = "") -> Iterator[str]:
 
 def _flow(value: Any) -> str:
     """A value on one line, quoted where YAML would read it as something else."""
-    written: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
-    return written.removesuffix("\n").removesuffix("...").rstrip("\n")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    # In quotes of the double kind a line break is written \\n, in others as a line break.
+    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    # Flow style in a list, because a scalar by itself may hold what is syntax within a list.
+    written: str = yaml.safe_dump(
+        [value], default_flow_style=True, default_style=style, allow_unicode=True, width=10**9
+    )
+    return written.removesuffix("\n")[1:-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ class _Look:
         for name in self._used("task"):
             verdict = self.verdicts[name]
             task = dict(verdict.task or {})
-            called = name.replace(",", " ") if name not in RESERVED_NAMES else f"{name}_label"
+            called = self._task_name(name, tasks)
             if called != name:
                 task["column"] = name
             try:
@@ -235,6 +235,15 @@ class _Look:
         if not tasks:
             raise DataError(f"{self.table}: no column that asks a question.\n{self._told()}")
         return tasks
+
+    def _task_name(self, column: str, taken: Container[str]) -> str:
+        """The column's name, or the nearest one that a config takes and no other column has."""
+        name = column.replace(",", " ").strip() or "label"
+        if name != column or name in RESERVED_NAMES:
+            name = f"{name}_label"
+            while name in self.order or name in taken:
+                name += "_"
+        return name
 
     def _learn(self, called: str, document: dict[str, Any]) -> None:
         task = parse_config(
