@@ -171,7 +171,7 @@ def _fraction(name: str, value: object) -> float | None:
             number = math.nan
         if math.isfinite(number):
             return number
-    raise InvalidOption(f"{name} must be a number between 0 and 1, such as 0.9.")
+    raise InvalidOption(f"{name} must be a number between 0 and 1, both excluded, such as 0.9.")
 
 
 def _flag(name: str, value: object) -> bool | None:

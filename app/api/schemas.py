@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Confidence = Annotated[float, Field(ge=0, le=1, description="calibrated probability")]
 
@@ -133,19 +133,59 @@ class Prediction(BaseModel):
     )
 
 
+class Relation(BaseModel):
+    """Which tasks read from which: rows read, columns are read from, in the order of `tasks`."""
+
+    tasks: list[str]
+    T: list[list[Literal[0, 1]]] = Field(description="1 where the row's task may read from the column's")
+    sigma_theta: list[list[float]] = Field(description="σ(Θ): learnt strength of each relation, before T and the norm")
+    R: list[list[float]] = Field(description="T ⊙ σ(Θ) with rows that sum to 1, or to 0 for a task that reads nothing")
+    gamma: list[float] = Field(description="γ: weight with which each task adds what it reads to its own")
+
+
+_MODEL: dict[str, JsonValue] = {
+    "name": "fashion",
+    "version": "1",
+    "digest": "d57f88424e6d476c",
+    "modalities": {
+        "image": {"kind": "image", "height": 80, "width": 60},
+        "text": {"kind": "text", "max_tokens": 48},
+    },
+    "tasks": {
+        "season": {"kind": "multiclass", "labels": ["Fall", "Spring", "Summer", "Winter"]},
+        "year": {"kind": "ordinal", "labels": ["2011", "2012"]},
+    },
+    "relation": {
+        "tasks": ["season", "year"],
+        "T": [[0, 0], [1, 0]],
+        "sigma_theta": [[0.5, 0.5], [0.61, 0.5]],
+        "R": [[0.0, 0.0], [1.0, 0.0]],
+        "gamma": [0.1, 0.3],
+    },
+    "provenance": {"epochs": 24, "date": "2026-11-23"},
+    "report": None,
+}
+
+
 class ModelDescription(BaseModel):
     """A model that is served: what goes in, what comes out, how its tasks are related, where it comes from."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": _MODEL})
 
     name: str
     version: str
+    digest: str = Field(description="hash of weights and config")
     modalities: dict[str, dict[str, object]] = Field(description="input by part name: kind, size")
     tasks: dict[str, dict[str, object]] = Field(description="task by name: kind, labels")
+    relation: Relation
+    provenance: dict[str, object] = Field(description="how the model was trained")
+    report: dict[str, object] | None = Field(description="measured quality; null where it was not measured")
 
 
 class ModelList(BaseModel):
     """Every model that is served."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"default": "fashion", "models": [_MODEL]}})
 
     default: str = Field(description="the model that answers when a request names none")
     models: list[ModelDescription]
@@ -153,5 +193,7 @@ class ModelList(BaseModel):
 
 class Health(BaseModel):
     """A probe's good news; bad news is a problem document."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready"}})
 
     status: Literal["live", "ready", "started"]

@@ -72,9 +72,7 @@ def _check_pixels(size: tuple[int, int], name: str, limits: Limits) -> None:
 
 
 def _too_many_pixels(name: str, limits: Limits) -> str:
-    return (
-        f"the picture in part {name!r} has more pixels than the {limits.max_pixels} that are taken; send it scaled down"
-    )
+    return f"The picture in part {name!r} has more pixels than the {limits.max_pixels} that are taken; scale it down."
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

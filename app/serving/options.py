@@ -17,7 +17,9 @@ def resolve_tasks(options: Options, config: Config) -> tuple[str, ...]:
     if options.top_k not in TOP_K:
         raise InvalidOption(f"top_k is {options.top_k}; give a whole number from {TOP_K[0]} to {TOP_K[-1]}.")
     if options.coverage is not None and not 0 < options.coverage < 1:
-        raise InvalidOption(f"coverage is {options.coverage}; give a number between 0 and 1, such as 0.9.")
+        raise InvalidOption(
+            f"coverage is {options.coverage}; give a number between 0 and 1, both excluded, such as 0.9."
+        )
     if options.tasks is None:
         return tuple(config.tasks)
     if not options.tasks:

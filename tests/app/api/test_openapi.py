@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 from app.api.problems import KINDS
-from app.api.schemas import ModelDescription, ModelList, Prediction, Problem
+from app.api.schemas import Health, ModelDescription, ModelList, Prediction, Problem
 from tests.app.api.test_refusals import BODIES
 
 PATHS = {
@@ -97,6 +97,10 @@ def test_answers_fit_the_declared_schemas(client: httpx.Client) -> None:
     assert answer.truncated == ["text"]
     listed = ModelList.model_validate(client.get("/models").json())
     assert ModelDescription.model_validate(client.get("/models/tiny").json()) == listed.models[0]
-    example = Prediction.model_config["json_schema_extra"]
-    assert isinstance(example, dict)
-    TypeAdapter(Prediction).validate_python(example["example"])
+
+
+@pytest.mark.parametrize("schema", [Prediction, ModelDescription, ModelList, Health])
+def test_every_answer_has_an_example_that_fits_its_schema(schema: type[BaseModel]) -> None:
+    extra = schema.model_config["json_schema_extra"]
+    assert isinstance(extra, dict)
+    schema.model_validate(extra["example"])
