@@ -123,3 +123,6 @@ cli.command("init")(init_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
 cli.command("export")(export_command)
+
+if __name__ == "__main__":
+    main()

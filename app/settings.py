@@ -23,7 +23,6 @@ class Settings(BaseSettings):
 
     bundles: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(_ROOT / "weights" / "fashion",),
-        min_length=1,
         description="folders of the bundles to serve, the default model first; separated by commas",
     )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
@@ -39,7 +38,6 @@ class Settings(BaseSettings):
     )
     batch_sizes: Annotated[tuple[int, ...], NoDecode] = Field(
         default=(1, 2, 4, 8, 16, 32),
-        min_length=1,
         description="batch sizes that are warmed and run, ascending, separated by commas; the last bounds a batch",
     )
     max_queue: int = Field(default=256, ge=1, description="prepared requests that may wait for the engine")
@@ -83,6 +81,13 @@ class Settings(BaseSettings):
             value = [value]
         if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
             return [piece.strip() for part in value for piece in part.split(",") if piece.strip()]
+        return value
+
+    @field_validator("bundles", "batch_sizes", mode="after")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("give at least one, several separated by commas")
         return value
 
     @field_validator("batch_sizes")

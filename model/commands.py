@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from model.data.faults import Faults
 
 console = Console(stderr=True)
 
@@ -56,9 +60,9 @@ def train_command(
             raise BundleError(f"--out {out}: name a folder for the bundle, such as weights/{settings.name}")
         with _progress() as progress:
             dataset = load_dataset(settings, data, cache=cache, progress=_loading(progress))
-        _show_faults(dataset.faults)
-        console.print("  ".join(f"{name}: {len(split)}" for name, split in dataset.splits.items()))
         work = out.with_name(out.name + ".training")
+        _show_faults(dataset.faults, work)
+        console.print("  ".join(f"{name}: {len(split)}" for name, split in dataset.splits.items()))
         checkpoints = Checkpoints(work, dataset.config, dataset.fingerprint)
         if restart:
             checkpoints.clear()
@@ -126,7 +130,7 @@ def evaluate_command(
                 splits=(split,),
                 progress=_loading(progress),
             )
-            _show_faults(dataset.faults)
+            _show_faults(dataset.faults, None)
             if not len(dataset.splits[split]):
                 raise DataError(f"{data}: the split {split!r} holds no row")
             words = None
@@ -206,9 +210,15 @@ def _loading(progress: Progress) -> Any:
     return advance
 
 
-def _show_faults(faults: Any) -> None:
-    if len(faults):
-        console.print(faults.render(), markup=False, highlight=False, soft_wrap=True)
+def _show_faults(faults: Faults, folder: Path | None) -> None:
+    """Print a summary; where there is a folder, write the whole list into it."""
+    if not len(faults):
+        return
+    console.print(faults.render(), markup=False, highlight=False, soft_wrap=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "faults.json").write_text(json.dumps(faults.as_dict(), indent=1) + "\n", encoding="utf-8")
+        console.print(f"all of them: {folder / 'faults.json'}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _tables(report: dict[str, Any]) -> list[Table]:

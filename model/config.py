@@ -271,6 +271,9 @@ def parse_config(document: Any, source: str = "config") -> Config:
 
     Raises ConfigError with a line a fault: the field's path, what was wrong, and the values that are allowed.
     """
+    if not isinstance(document, dict):
+        found = "is empty" if document is None else f"is a {type(document).__name__}"
+        raise ConfigError(f"{source}: {found}; it must hold fields and values, and needs name, modalities and tasks")
     try:
         return Config.model_validate(document)
     except ValidationError as error:

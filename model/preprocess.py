@@ -61,11 +61,15 @@ def pixels(image: Image.Image, modality: ImageModality) -> NDArray[np.uint8]:
 def normalise_text(text: str) -> str:
     """Fold a text to its compatibility form, one space between words, no control characters.
 
-    An empty result means that the text counts as missing. Any str is taken, lone surrogates too.
+    An empty result, which a text without a visible character gives, means that the text counts as missing. Any str is
+    taken, lone surrogates too.
     """
     text = text.encode("utf-8", "replace").decode("utf-8")
     text = unicodedata.normalize("NFKC", text)
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    # Marks of direction, joiners and the like shape other characters; alone they show nothing.
+    if all(c == " " or unicodedata.category(c) == "Cf" for c in text):
+        return ""
     return " ".join(text.split())
 
 

@@ -89,7 +89,10 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
     for name, task in bundle.config.tasks.items():
         lines.append(f"| {name} | {task.kind} | {len(task.labels) or '–'} |")
     lines += ["", f"## Measured on the {report['split']} split ({report['rows']:,} rows)", ""]
-    lines += [f"By `{report['command']}`, {report['machine']}, {report['date']}.", ""]
+    lines += [f"By `{report['command']}`, {report['machine']}, {report['date']}."]
+    if any("masked" in setup for setup in report["results"]):
+        lines += ["*Masked* text lacks every word that names a label; samples that this leaves without input do not count."]
+    lines += [""]
     for metric, title in (
         ("accuracy", "Accuracy (multilabel: all labels right)"),
         ("macro_f1", "Macro-F1"),
@@ -104,7 +107,7 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
                 lines.append(f"| {setup} | " + " | ".join(cells) + " |")
             lines.append("")
     lines += ["## Training", ""]
-    for key in ("source", "command", "date", "machine", "torch", "precision", "epochs", "minutes"):
+    for key in ("source", "command", "date", "machine", "torch", "precision", "epochs", "minutes", "note"):
         if provenance.get(key):
             lines.append(f"- {key.replace('_', ' ')}: {provenance[key]}")
     if "data" in provenance:

@@ -35,6 +35,10 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # Load balancers probe with HEAD. It is answered as GET is; the server, which keeps the scope that it made,
+            # leaves the body out.
+            scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)

@@ -23,7 +23,8 @@ KINDS = {
     "class seen once": "kept, but the class cannot be learnt from one row; add rows or merge the class",
     "class never seen": "kept, but no training row has it; add rows or drop the class",
 }
-_EXAMPLES = 20
+# What a file can list without becoming a burden; a terminal is shown the first few.
+_EXAMPLES = 10_000
 _SHOWN = 3
 
 
@@ -42,7 +43,7 @@ class Example:
 
 @dataclass
 class Faults:
-    """Counts by kind (a key of KINDS), with the first 20 occurrences of each."""
+    """Counts by kind (a key of KINDS), with the first 10,000 occurrences of each."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[Example]] = field(default_factory=dict)

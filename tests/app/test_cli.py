@@ -140,6 +140,13 @@ def test_a_wrong_flag_and_a_wrong_variable_are_named(monkeypatch: pytest.MonkeyP
     assert "TRUNKLINE_MAX_QUEUE: " in refused.output
 
 
+@pytest.mark.parametrize("flag", ["--bundles", "--batch-sizes"])
+def test_a_list_with_nothing_in_it_is_told(flag: str) -> None:
+    result = CliRunner().invoke(cli, ["serve", flag, ","])
+    assert result.exit_code == 1
+    assert f"{flag}: give at least one" in result.output
+
+
 def test_help_is_the_reference() -> None:
     shown = CliRunner().invoke(cli, ["serve", "--help"], env={"COLUMNS": "200"}).output
     for name, field in Settings.model_fields.items():

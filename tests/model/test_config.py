@@ -93,7 +93,7 @@ def test_names_every_wrong_field_at_once() -> None:
 
 @pytest.mark.parametrize("document", [None, [], "text", 3])
 def test_a_document_that_is_no_mapping(document: Any) -> None:
-    with pytest.raises(ConfigError, match="document"):
+    with pytest.raises(ConfigError, match="must hold fields"):
         parse_config(document)
 
 

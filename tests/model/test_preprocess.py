@@ -153,6 +153,8 @@ def test_what_each_fit_does() -> None:
         ("a\x00b\x1fc", "a b c"),
         ("\x00", ""),
         ("  　  ", ""),
+        ("\u200b\ufeff \u200e\U000e0041", ""),
+        ("\u200bblue", "\u200bblue"),
         ("ﬁne Ｓｈｏｅ", "fine Shoe"),
         ("e\u0301", "é"),
         ("line\u2028break\u0085x", "line break x"),

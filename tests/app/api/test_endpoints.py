@@ -29,6 +29,14 @@ def test_probes(client: httpx.Client, probe: str, status: str) -> None:
     assert response.json() == {"status": status}
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/startup", "/health/ready", "/models", "/metrics"])
+def test_a_probe_may_ask_for_the_head_alone(client: httpx.Client, path: str) -> None:
+    response = client.head(path)
+    assert response.status_code == 200
+    assert response.content == b""
+    assert client.head("/predict").status_code == 405
+
+
 def test_metrics(service: Service) -> None:
     before = service.value("requests_total", outcome="ok")
     forwards = service.value("batch_size_count")

@@ -273,11 +273,11 @@ def test_a_fault_of_no_known_kind_is_a_mistake_of_the_caller() -> None:
 
 def test_examples_are_bounded_and_counts_are_not() -> None:
     faults = Faults()
-    for line in range(1000):
+    for line in range(12_000):
         faults.add("missing image", "x", line=line + 2)
-    assert len(faults) == faults.counts["missing image"] == 1000
-    assert len(faults.as_dict()["missing image"]["examples"]) == 20
-    assert "and 997 more" in faults.render()
+    assert len(faults) == faults.counts["missing image"] == 12_000
+    assert len(faults.as_dict()["missing image"]["examples"]) == 10_000
+    assert "and 11997 more" in faults.render()
 
 
 def test_without_a_split_column_in_the_config_the_tables_own_is_not_used(shop: Path) -> None:

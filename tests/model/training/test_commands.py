@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,20 @@ def test_train_makes_a_bundle_that_a_server_would_take(trained: Path) -> None:
     assert bundle.provenance["data"] | {"fingerprint": ""} == {"fingerprint": "", "train": 320, "val": 80, "test": 60}
     assert bundle.calibration.threshold("colour", ("image",), 0.9) is not None, "80 samples are enough to calibrate"
     assert list((trained.with_name("shapes.training") / "tensorboard").iterdir())
+
+
+def test_train_lists_every_fault_in_a_file(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    data = tmp_path / "shapes"
+    shutil.copytree(shapes, data)
+    pictures = sorted((data / "images").iterdir())[:30]
+    for picture in pictures:
+        picture.unlink()
+    config = write_config(tmp_path / "short.yaml", {**document(), "training": {"epochs": 1}})
+    result = run(*train_arguments(config, data, tmp_path / "out", cache))
+    assert result.exit_code == 0, result.output
+    listed = json.loads((tmp_path / "out.training" / "faults.json").read_text())
+    assert listed["missing image"]["count"] == 30
+    assert {example["id"] for example in listed["missing image"]["examples"]} == {p.stem for p in pictures}
 
 
 def test_a_killed_run_loses_at_most_an_epoch_and_ends_the_same(
