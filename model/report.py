@@ -91,7 +91,9 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
     lines += ["", f"## Measured on the {report['split']} split ({report['rows']:,} rows)", ""]
     lines += [f"By `{report['command']}`, {report['machine']}, {report['date']}."]
     if any("masked" in setup for setup in report["results"]):
-        lines += ["*Masked* text lacks every word that names a label; samples that this leaves without input do not count."]
+        lines.append(
+            "*Masked* text lacks every word that names a label; samples that this leaves without input do not count."
+        )
     lines += [""]
     for metric, title in (
         ("accuracy", "Accuracy (multilabel: all labels right)"),
