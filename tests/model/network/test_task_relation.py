@@ -35,7 +35,7 @@ def by_hand(module: TaskRelation, h: torch.Tensor) -> torch.Tensor:
     t = [functional.gelu(h @ module.U[k] + module.bias[k]) for k in range(TASKS)]
     rows = []
     for k in range(TASKS):
-        weights = {j: float(torch.sigmoid(module.theta[k, j])) for j in range(TASKS) if module.T[k, j]}
+        weights = {j: float(torch.sigmoid(module.theta[k, j].detach())) for j in range(TASKS) if module.T[k, j]}
         total = sum(weights.values())
         read = sum((w / total * (t[j] @ module.A) for j, w in weights.items()), torch.zeros_like(t[k]))
         rows.append(t[k] + module.gamma[k] * read)
