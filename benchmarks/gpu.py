@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def measure(path: Path, device_name: str, sizes: list[int], repeats: int) -> dic
         row: dict[str, Any] = {"batch": size}
         for name, enabled in (("fp32", False), ("bf16", True)):
             with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-                row[f"{name}_per_second"] = round(size / seconds(lambda b=batch: predictor.run(b), device, repeats), 1)  # type: ignore[misc]
+                forward = partial(predictor.run, batch)
+                row[f"{name}_per_second"] = round(size / seconds(forward, device, repeats), 1)
         throughput.append(row)
     difference, same = largest_difference(bundle.config, expected, found), agreement(bundle.config, expected, half)
     return {
