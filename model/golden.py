@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from model.bundle import GOLDEN, Bundle, BundleError
 from model.calibration import patterns_of
 from model.config import Config, ImageModality
 from model.golden_case import GoldenCase
-from model.predictor import Predictor
+from model.predictor import Outputs, Predictor
 from model.preprocess import Item, TextTokenizer, normalise_text, pixels
 
 # Other processors and devices add in another order; a wrong weight or a wrong resize is far outside this.
@@ -97,8 +98,11 @@ def make_golden(bundle: Bundle, predictor: Predictor, words: list[str]) -> list[
     return cases
 
 
-def check_golden(bundle: Bundle, predictor: Predictor) -> None:
-    """Run every golden case. Raises BundleError naming the file and the first case and task that differ."""
+def check_golden(bundle: Bundle, predictor: Callable[[Sequence[Item]], Outputs]) -> None:
+    """Run every golden case through whatever answers for the bundle.
+
+    Raises BundleError naming the file and the first case and task that differ.
+    """
     file = bundle.path / GOLDEN
     if not bundle.golden:
         raise BundleError(f"{file}: holds no case; a bundle needs at least one")

@@ -67,14 +67,20 @@ async def read_multipart(
     Raises Malformed, or TooLarge as soon as a limit is passed.
     """
     collector = _Collector(content_type, limits)
+    async for chunk in _bounded(stream, limits.total, on_size):
+        collector.feed(chunk)
+    return collector.finish()
+
+
+async def _bounded(stream: AsyncIterator[bytes], total: int, on_size: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """The stream's chunks, each counted before it is passed on. Raises TooLarge with the first one past `total`."""
     size = 0
     async for chunk in stream:
         size += len(chunk)
-        if size > limits.total:
-            raise TooLarge(f"The body is larger than the {limits.total} bytes that are taken.")
+        if size > total:
+            raise TooLarge(f"The body is larger than the {total} bytes that are taken.")
         on_size(size)
-        collector.feed(chunk)
-    return collector.finish()
+        yield chunk
 
 
 class _Collector:
@@ -162,16 +168,8 @@ class _Collector:
 
 async def read_json(stream: AsyncIterator[bytes], limits: PartLimits, on_size: Callable[[int], None]) -> dict[str, Any]:
     """The object that a JSON body holds. Raises Malformed, or TooLarge as soon as the limit is passed."""
-    chunks = []
-    size = 0
-    async for chunk in stream:
-        size += len(chunk)
-        if size > limits.total_json:
-            raise TooLarge(f"The body is larger than the {limits.total_json} bytes that are taken.")
-        on_size(size)
-        chunks.append(chunk)
-    body = b"".join(chunks)
-    document = await asyncio.to_thread(_parse, body) if size > _LARGE else _parse(body)
+    body = b"".join([chunk async for chunk in _bounded(stream, limits.total_json, on_size)])
+    document = await asyncio.to_thread(_parse, body) if len(body) > _LARGE else _parse(body)
     if not isinstance(document, dict):
         raise Malformed("The JSON body must be an object.")
     return document

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from app.errors import UnknownModel
 from app.serving.runtime import MakeRuntime, Runtime, warm_up
 from model.bundle import Bundle, BundleError, load_bundle
 from model.golden import check_golden
-from model.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,6 @@ def load_served(path: Path, make_runtime: MakeRuntime, batch_sizes: Sequence[int
     """
     bundle = load_bundle(path)
     runtime = make_runtime(bundle)
-    check_golden(bundle, cast(Predictor, runtime))  # it calls it, and nothing else
+    check_golden(bundle, runtime)
     warm_up(runtime, bundle.config, batch_sizes)
     return Served(bundle, runtime)

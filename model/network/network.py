@@ -45,10 +45,11 @@ class Network(nn.Module):
         self.tasks = list(config.tasks)
         sizes = config.network
         self.width = sizes.width
-        self.encoders = nn.ModuleList(
-            build_encoder(modality, vocab_sizes.get(name)) for name, modality in config.modalities.items()
-        )
-        widths = {name: int(encoder.width) for name, encoder in zip(self.modalities, self.encoders, strict=True)}  # type: ignore[arg-type]
+        encoders = {
+            name: build_encoder(modality, vocab_sizes.get(name)) for name, modality in config.modalities.items()
+        }
+        self.encoders = nn.ModuleList(encoders.values())
+        widths = {name: encoder.width for name, encoder in encoders.items()}
         self.shared_representation = SharedRepresentation(widths, sizes.width)
         self.cross_modal = CrossModal(sizes.width, sizes.heads, sizes.shared_blocks, sizes.dropout)
         self.fusion = build_fusion(sizes, len(self.modalities))
