@@ -26,7 +26,8 @@ from model.bundle import Bundle, load_bundle
 from model.calibration import patterns_of
 from model.config import Config, TextModality
 from model.golden import check_golden
-from model.predictor import Outputs, Predictor
+from model.outputs import Outputs
+from model.predictor import Predictor
 from model.preprocess import Item, collate
 
 FP32_TOLERANCE = 1e-4

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
 
 from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
 from model.golden_case import GoldenCase
 from model.preprocess import TextTokenizer
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 FORMAT_VERSION = 1
 MANIFEST, WEIGHTS, CALIBRATION, GOLDEN, REPORT, CARD = (
@@ -67,7 +67,7 @@ class Bundle:
     report: dict[str, Any] | None
     provenance: dict[str, Any]
     digest: str
-    weights: dict[str, Tensor] = field(repr=False)
+    weights: dict[str, NDArray[np.generic]] = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -83,19 +83,11 @@ class Bundle:
         """Text modality -> size of its tokenizer."""
         return {name: tokenizer.vocab_size for name, tokenizer in self.tokenizers.items()}
 
-    def load_weights(self, network: nn.Module) -> None:
-        """Put the weights into a network of this bundle's config. Raises BundleError when they do not fit."""
-        try:
-            network.load_state_dict(self.weights)
-        except RuntimeError as error:
-            raise BundleError(f"{self.path / WEIGHTS}: does not fit the network of {MANIFEST}: {error}") from None
-        if self.weights["task_relation.T"].tolist() != self.relation:
-            raise BundleError(f"{self.path / WEIGHTS}: its task relation T is not the one in {MANIFEST}")
-
     @cached_property
     def _sigma_theta(self) -> list[list[float]]:
         theta = self.weights["task_relation.theta"]
-        return [[round(value, 6) for value in row] for row in theta.sigmoid().tolist()]
+        sigma = 1 / (1 + np.exp(-theta.astype(np.float64)))
+        return [[round(value, 6) for value in row] for row in sigma.tolist()]
 
     def relation_weights(self) -> dict[str, dict[str, float]]:
         """R as the network uses it: task -> task that it reads from -> weight; a task's weights sum to 1, or none."""
@@ -185,10 +177,7 @@ def load_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{path / GOLDEN}: {describe_validation_error(error)}") from None
     except (ValueError, TypeError) as error:
         raise BundleError(f"{path / GOLDEN}: not a list of cases: {error}") from None
-    try:
-        weights = load_safetensors(content[WEIGHTS])
-    except SafetensorError as error:
-        raise BundleError(f"{path / WEIGHTS}: not a safetensors file: {error}") from None
+    weights = _read_weights(path / WEIGHTS, content[WEIGHTS], manifest.relation)
     digest = hashlib.sha256(repr(sorted(manifest.checksums.items())).encode() + _canonical(manifest.config)).hexdigest()
     return Bundle(
         path=path,
@@ -208,7 +197,7 @@ def save_bundle(
     path: str | Path,
     *,
     config: Config,
-    weights: dict[str, Tensor],
+    weights: Mapping[str, NDArray[np.generic]],
     relation: list[list[int]],
     tokenizers: dict[str, TextTokenizer],
     calibration: Calibration,
@@ -223,7 +212,7 @@ def save_bundle(
     (path / REPORT).unlink(missing_ok=True)
     (path / CARD).unlink(missing_ok=True)
     files: dict[str, bytes] = {
-        WEIGHTS: save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}),
+        WEIGHTS: save_safetensors(dict(weights)),
         CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
         GOLDEN: (json.dumps([case.model_dump() for case in golden], indent=1) + "\n").encode(),
     }
@@ -298,6 +287,21 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate(document)
     except ValidationError as error:
         raise BundleError(f"{path}: {describe_validation_error(error)}") from None
+
+
+def _read_weights(path: Path, content: bytes, relation: list[list[int]]) -> dict[str, NDArray[np.generic]]:
+    try:
+        weights: dict[str, NDArray[np.generic]] = load_safetensors(content)
+    except SafetensorError as error:
+        raise BundleError(f"{path}: not a safetensors file: {error}") from None
+    count = len(relation)
+    for name, shape in (("T", (count, count)), ("theta", (count, count)), ("gamma", (count,))):
+        found = weights.get(f"task_relation.{name}")
+        if found is None or found.shape != shape:
+            raise BundleError(f"{path}: task_relation.{name} is missing or not of shape {shape}")
+    if weights["task_relation.T"].tolist() != relation:
+        raise BundleError(f"{path}: its task relation T is not the one in {MANIFEST}")
+    return weights
 
 
 def _read_report(path: Path) -> dict[str, Any] | None:

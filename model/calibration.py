@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from model import conformal
-from model.config import Config, Task
-from model.network.multi_model import FUSED
+from model.config import FUSED, Config, Task
 
 # Thresholds are stored on a grid; between two of its points the next higher one is used, which never covers too little.
 COVERAGES = tuple(round(0.5 + 0.01 * step, 2) for step in range(50)) + (0.995, 0.999)

@@ -17,7 +17,7 @@ from model.bundle import GOLDEN, Bundle, BundleError
 from model.calibration import patterns_of
 from model.config import Config, ImageModality
 from model.golden_case import GoldenCase
-from model.predictor import Outputs, Predictor
+from model.outputs import Outputs
 from model.preprocess import Item, TextTokenizer, normalise_text, pixels
 
 # Other processors and devices add in another order; a wrong weight or a wrong resize is far outside this.
@@ -79,7 +79,7 @@ def _draw_picture(generator: np.random.Generator, modality: ImageModality) -> by
     return buffer.getvalue()
 
 
-def make_golden(bundle: Bundle, predictor: Predictor, words: list[str]) -> list[GoldenCase]:
+def make_golden(bundle: Bundle, predictor: Callable[[Sequence[Item]], Outputs], words: list[str]) -> list[GoldenCase]:
     """Draw inputs and record what the predictor answers to them."""
     cases = []
     for raw in draw_inputs(bundle.config, words):

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.bundle import Bundle
+from model.bundle import WEIGHTS, Bundle, BundleError
 from model.calibration import members_of, pattern_key, patterns_of
 from model.network import Network
 from model.network.multi_model import FUSED, mix
+from model.outputs import Outputs
 from model.preprocess import Batch, Item, collate
-
-
-@dataclass
-class Outputs:
-    """Calibrated answers of a batch.
-
-    `probabilities`: task -> float32 [B, C]; multiclass and ordinal rows sum to 1, multilabel and binary ([B, 1]) hold
-    independent probabilities, regression ([B, 1]) the value. `alpha`: [B, M] mixing weights of the modalities, 0 where
-    one is missing. `relation`: task -> other task -> R_kj.
-    """
-
-    probabilities: dict[str, NDArray[np.float32]]
-    alpha: NDArray[np.float32]
-    relation: dict[str, dict[str, float]]
 
 
 class Predictor:
@@ -100,5 +86,13 @@ class Predictor:
 def build_network(bundle: Bundle) -> Network:
     """Build a bundle's network on the CPU and load its weights. Raises BundleError when they do not fit."""
     network = Network(bundle.config, bundle.vocab_sizes(), torch.tensor(bundle.relation))
-    bundle.load_weights(network)
+    try:
+        network.load_state_dict({name: torch.from_numpy(values) for name, values in bundle.weights.items()})
+    except RuntimeError as error:
+        raise BundleError(f"{bundle.path / WEIGHTS}: does not fit the network of the config: {error}") from None
     return network
+
+
+def weights_of(network: Network) -> dict[str, NDArray[np.generic]]:
+    """A network's weights as a bundle holds them."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in network.state_dict().items()}

@@ -17,7 +17,8 @@ from model.config import ImageModality, Modality
 from model.export.description import graph_names
 from model.export.errors import ExportError
 from model.golden import prepare
-from model.predictor import Outputs, Predictor
+from model.outputs import Outputs
+from model.predictor import Predictor
 from model.preprocess import Item, collate, pad_tokens
 
 TOLERANCE = 1e-4

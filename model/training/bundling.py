@@ -11,7 +11,7 @@ from model.data.dataset import Dataset
 from model.golden import check_golden, make_golden
 from model.golden_case import GoldenCase
 from model.inference import run_patterns
-from model.predictor import Predictor
+from model.predictor import Predictor, weights_of
 from model.training.batches import BatchMaker
 from model.training.calibrate import fit_calibration
 from model.training.trainer import Trained
@@ -28,7 +28,7 @@ def make_bundle(path: Path, dataset: Dataset, trained: Trained) -> Bundle:
         save_bundle(
             path,
             config=config,
-            weights=trained.network.state_dict(),
+            weights=weights_of(trained.network),
             relation=trained.relation,
             tokenizers=trained.tokenizers,
             calibration=calibration,

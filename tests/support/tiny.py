@@ -12,7 +12,7 @@ from model.calibration import COVERAGES, uncalibrated
 from model.config import Config, parse_config
 from model.golden import make_golden
 from model.network import Network
-from model.predictor import Predictor
+from model.predictor import Predictor, weights_of
 from model.preprocess import TextTokenizer
 
 WORDS = "red green blue navy shirt shoe bag watch dress men women kids cotton leather sport summer winter party".split()
@@ -78,7 +78,7 @@ def make_tiny_bundle(path: Path, *, seed: int = 0, config: Config | None = None)
                 entry.thresholds = [round(coverage, 4) for coverage in COVERAGES]
     parts: dict[str, Any] = {
         "config": config,
-        "weights": network.state_dict(),
+        "weights": weights_of(network),
         "relation": relation.int().tolist(),
         "tokenizers": tokenizers,
         "calibration": calibration,

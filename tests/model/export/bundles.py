@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from model.bundle import load_bundle, save_bundle
@@ -53,8 +54,8 @@ def make_bundle(path: Path, config: Config, seed: int = 0) -> Path:
     bundle = load_bundle(path)
     generator = torch.Generator().manual_seed(seed)
     weights = {
-        name: value + 0.2 * torch.randn(value.shape, generator=generator)
-        if value.is_floating_point() and not name.endswith((".T", "running_var"))
+        name: value + 0.2 * torch.randn(value.shape, generator=generator).numpy()
+        if value.dtype == np.float32 and not name.endswith((".T", "running_var"))
         else value
         for name, value in bundle.weights.items()
     }
