@@ -15,8 +15,10 @@ from app import __version__
 from app.api import docs, health, metrics, models, openapi, predict, problems
 from app.api.envelope import Envelope
 from app.intake import IntakePool, prepare
+from app.serving.backend import LocalBackend
 from app.serving.pipeline import Pipeline
 from app.serving.runtime import MakeRuntime
+from app.serving.runtimes.choice import choose_runtime
 from app.settings import Settings
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import Metrics
@@ -34,8 +36,13 @@ def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | 
     settings = settings or Settings()
     pool = IntakePool(settings.intake_threads, max_waiting=settings.max_in_flight)
     counted = Metrics()
+    make_runtime = make_runtime or partial(choose_runtime, device=settings.device, threads=settings.torch_threads)
     pipeline = Pipeline(
-        settings.serving(), pool, partial(prepare, limits=settings.limits()), counted, make_runtime=make_runtime
+        settings.serving(),
+        pool,
+        partial(prepare, limits=settings.limits()),
+        counted,
+        partial(LocalBackend, make_runtime=make_runtime),
     )
 
     @asynccontextmanager

@@ -24,11 +24,17 @@ class Prepared:
 
 
 def prepare(
-    parts: Mapping[str, bytes | str], config: Config, tokenizers: Mapping[str, TextTokenizer], limits: Limits
+    parts: Mapping[str, bytes | str],
+    config: Config,
+    tokenizers: Mapping[str, TextTokenizer],
+    limits: Limits,
+    *,
+    into: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Prepared:
     """Decode and tokenise every part that is a modality of `config`; a text without a visible character is missing.
 
-    An image part is bytes, a text part str. Raises NothingToPredict, TooLarge, UnsupportedFormat, UndecodableImage.
+    An image part is bytes, a text part str. `into`: image modality -> uint8 [H, W, 3] to hold its pixels, an array of
+    their own where there is none. Raises NothingToPredict, TooLarge, UnsupportedFormat, UndecodableImage.
     """
     item: dict[str, NDArray[np.generic]] = {}
     truncated = []
@@ -39,7 +45,11 @@ def prepare(
         if isinstance(modality, ImageModality):
             if isinstance(part, str):
                 raise TypeError(f"part {name!r} is an image and comes as bytes")
-            item[name] = decode(part, name, modality, limits)
+            pixels = decode(part, name, modality, limits)
+            if into is not None and name in into:
+                into[name][...] = pixels
+                pixels = into[name]
+            item[name] = pixels
             continue
         if isinstance(part, bytes):
             raise TypeError(f"part {name!r} is a text and comes as str")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,12 @@ def shape(
     options: Options,
     config: Config,
     calibration: Calibration,
+    relation: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, Any]]:
     """Every asked task's prediction, in the order of `tasks`.
 
-    `modalities`: those present, in the bundle's order. A set or an interval is left out where the bundle holds no
+    `modalities`: those present, in the bundle's order. `relation`: task -> other task -> R_kj, read where the options
+    ask for an explanation. A set or an interval is left out where the bundle holds no
     calibration for it, or too few samples to vouch for a bounded one.
     """
     predictions = {}
@@ -37,7 +40,7 @@ def shape(
         threshold = calibration.threshold(name, modalities, options.coverage or DEFAULT_COVERAGE)
         prediction = _SHAPES[task.kind](task, row.probabilities[name], threshold, options)
         if options.explain:
-            prediction["explanation"] = _explanation(row, name, modalities, config, calibration)
+            prediction["explanation"] = _explanation(row, name, modalities, config, calibration, relation[name])
         predictions[name] = prediction
     return predictions
 
@@ -108,7 +111,12 @@ _SHAPES = {
 
 
 def _explanation(
-    row: Row, task: str, modalities: tuple[str, ...], config: Config, calibration: Calibration
+    row: Row,
+    task: str,
+    modalities: tuple[str, ...],
+    config: Config,
+    calibration: Calibration,
+    relation: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
     return {
         "alpha": {
@@ -117,7 +125,7 @@ def _explanation(
             if name in modalities
         },
         "beta": {member: _round(weight) for member, weight in calibration.beta(task, modalities).items()},
-        "relation": {other: _round(weight) for other, weight in row.relation[task].items()},
+        "relation": {other: _round(weight) for other, weight in relation.items()},
     }
 
 

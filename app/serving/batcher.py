@@ -79,6 +79,12 @@ class Batcher(Generic[Id]):
         """How many batches the engine has."""
         return self._slots - self._free
 
+    def widen(self, slots: int) -> None:
+        """Let the engine have at least so many batches at a time, from the next step on."""
+        added = max(0, slots - self._slots)
+        self._slots += added
+        self._free += added
+
     def add(
         self,
         id: Id,

@@ -12,7 +12,7 @@ from functools import partial
 from app.errors import DeadlineExceeded, QueueFull, ServiceError
 from app.serving.batcher import Batcher, Step
 from app.serving.engine import Batch, Engine, Finished, Row
-from app.serving.registry import Served
+from app.serving.loading import Loaded
 from app.serving.runtime import item_length
 from app.telemetry.metrics import Metrics
 from model.preprocess import Item
@@ -33,7 +33,7 @@ class Ran:
 
 @dataclass
 class _Request:
-    served: Served
+    loaded: Loaded
     item: Item
     tasks: tuple[str, ...]
     added: float
@@ -62,7 +62,7 @@ class Dispatcher:
         """How long so many requests take, by the measured pace: between 1 and 60 seconds."""
         return min(max(1.0, requests * self._seconds_per_item), _LONGEST_RETRY)
 
-    async def run(self, served: Served, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0) -> Ran:
+    async def run(self, loaded: Loaded, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0) -> Ran:
         """Wait for a place in a batch and for its outputs. Cancelling the caller drops a request that still waits.
 
         Raises QueueFull, DeadlineExceeded, InferenceFailed, and whatever `close` was given.
@@ -71,10 +71,10 @@ class Dispatcher:
             raise self._closed()
         now = time.monotonic()
         id = next(self._ids)
-        request = _Request(served, item, tasks, now, asyncio.get_running_loop().create_future())
+        request = _Request(loaded, item, tasks, now, asyncio.get_running_loop().create_future())
         self._requests[id] = request
         try:
-            self._take(self._batcher.add(id, now, item_length(item), deadline, priority, group=served.bundle.name))
+            self._take(self._batcher.add(id, now, item_length(item), deadline, priority, group=loaded.bundle.name))
             return await request.future
         finally:
             self._batcher.cancel(id)
@@ -95,7 +95,7 @@ class Dispatcher:
             _fail(self._requests[id], QueueFull("The queue is full; try again later.", retry_after=retry_after))
         if step.run:
             requests = [self._requests[id] for id in step.run]
-            batch = Batch(requests[0].served.runtime, [request.item for request in requests], _union(requests))
+            batch = Batch(requests[0].loaded.runtime, [request.item for request in requests], _union(requests))
             self._engine.submit(batch, partial(self._deliver, requests))
 
     def _deliver(self, requests: list[_Request], finished: Finished) -> None:
@@ -120,5 +120,5 @@ def _fail(request: _Request, error: ServiceError) -> None:
 def _union(requests: list[_Request]) -> tuple[str, ...] | None:
     """The heads that any of the requests asks for, in the bundle's order; None for all of them."""
     asked = {task for request in requests for task in request.tasks}
-    tasks = tuple(requests[0].served.bundle.config.tasks)
+    tasks = tuple(requests[0].loaded.bundle.config.tasks)
     return None if len(asked) == len(tasks) else tuple(task for task in tasks if task in asked)

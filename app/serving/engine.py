@@ -1,8 +1,9 @@
-"""The thread that runs forwards.
+"""The threads that run forwards.
 
-Batches go in through a queue and come back through the event loop that made them; nothing is shared besides. A batch
-that fails is split and run again, so that an item which breaks the network fails alone; whatever a forward raises,
-the thread goes on.
+Batches go in through a queue and come back through the event loop that made them; nothing is shared besides. Each
+thread starts a batch and waits for its outputs, so that with a second one the next batch is collated and handed to
+the device while it works on the first. A batch that fails is split and run again, so that an item which breaks the
+network fails alone; whatever a forward raises, the threads go on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from app.errors import EngineUnavailable, InferenceFailed
 from app.serving.runtime import Runtime
-from model.predictor import Outputs
+from model.outputs import Outputs
 from model.preprocess import Item
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,8 @@ T = TypeVar("T")
 class Row:
     """One item's share of a batch's outputs."""
 
-    probabilities: dict[str, np.ndarray]  # task -> [C], see model.predictor.Outputs
+    probabilities: dict[str, np.ndarray]  # task -> [C], see model.outputs.Outputs
     alpha: np.ndarray  # [M]
-    relation: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,31 @@ class Finished:
 
 
 class Engine:
-    """One thread for one device. Made and fed by one event loop."""
+    """Threads for one device. Made and fed by one event loop."""
 
     def __init__(self) -> None:
-        """Start the thread."""
+        """Start the first thread, which builds networks; `widen` adds more."""
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._starting = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.widen(1)
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still takes jobs."""
-        return self._thread.is_alive()
+        """Whether every thread still takes jobs."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def widen(self, in_flight: int) -> None:
+        """Run so many batches at a time, at least: `Runtime.in_flight`."""
+        while len(self._threads) < in_flight:
+            thread = threading.Thread(target=self._work, name="engine", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run a function on the engine's thread, after what it already has, and give its result.
+        """Run a function on an engine thread, after what is waiting already, and give its result.
 
         Networks are built this way: libraries keep state by thread, so they meet the thread that will run them.
         Raises what the function raises, and EngineUnavailable once `stop` was called.
@@ -104,19 +112,22 @@ class Engine:
 
         def job() -> None:
             started = time.monotonic()
-            results = run_apart(batch)
+            results = run_apart(batch, self._starting)
             finished = Finished(results, started, time.monotonic())
             self._tell(lambda: deliver(finished))
 
         self._jobs.put(job)
 
     async def stop(self, timeout: float) -> bool:
-        """End the thread after what it already has. False when it is still busy after `timeout` seconds."""
+        """End the threads after what is waiting. False when one is still busy after `timeout` seconds."""
         if not self._stopping:
             self._stopping = True
-            self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join, timeout)
-        return not self.alive
+            for _ in self._threads:
+                self._jobs.put(None)
+        ends = time.monotonic() + timeout
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, max(0.0, ends - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -128,11 +139,15 @@ class Engine:
             self._loop.call_soon_threadsafe(callback)
 
 
-def run_apart(batch: Batch) -> list[Row | InferenceFailed]:
-    """Run a batch; where it fails, run its halves, down to single items. Raises nothing."""
+def run_apart(batch: Batch, starting: contextlib.AbstractContextManager[object]) -> list[Row | InferenceFailed]:
+    """Run a batch; where it fails, run its halves, down to single items. Raises nothing.
+
+    `starting` is held while the runtime starts a batch, not while it runs.
+    """
     try:
-        outputs = batch.runtime(batch.items, batch.tasks)
-        return _rows(outputs, len(batch.items))
+        with starting:
+            pending = batch.runtime.start(batch.items, batch.tasks)
+        return _rows(pending.result(), len(batch.items))
     except BaseException as error:  # the thread outlives even SystemExit in a forward
         if len(batch.items) == 1:
             log.exception("the network failed on one item")
@@ -142,16 +157,17 @@ def run_apart(batch: Batch) -> list[Row | InferenceFailed]:
     return [
         result
         for items in (batch.items[:middle], batch.items[middle:])
-        for result in run_apart(Batch(batch.runtime, items, batch.tasks))
+        for result in run_apart(Batch(batch.runtime, items, batch.tasks), starting)
     ]
 
 
 def _rows(outputs: Outputs, count: int) -> list[Row | InferenceFailed]:
-    rows: list[Row | InferenceFailed] = []
-    for index in range(count):
-        probabilities = {task: values[index] for task, values in outputs.probabilities.items()}
-        if all(np.isfinite(values).all() for values in probabilities.values()):
-            rows.append(Row(probabilities, outputs.alpha[index], outputs.relation))
-        else:
-            rows.append(InferenceFailed("The network gave no finite answer for this input."))
-    return rows
+    finite = np.ones(count, dtype=np.bool_)
+    for values in outputs.probabilities.values():
+        finite &= np.isfinite(values).reshape(count, -1).all(axis=1)
+    return [
+        Row({task: values[index] for task, values in outputs.probabilities.items()}, outputs.alpha[index])
+        if good
+        else InferenceFailed("The network gave no finite answer for this input.")
+        for index, good in enumerate(finite.tolist())
+    ]

@@ -6,21 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import DeadlineExceeded, Draining, EngineUnavailable, ServiceError
 from app.intake.pool import IntakePool
 from app.intake.prepare import Prepared
 from app.serving.admission import Admission, Ticket
 from app.serving.answers import shape
-from app.serving.batcher import Batcher
-from app.serving.dispatcher import Dispatcher
-from app.serving.engine import Engine
+from app.serving.backend import Backend, MakeBackend, Slot
 from app.serving.options import resolve_tasks
-from app.serving.registry import Registry, Served, load_served
-from app.serving.runtime import MakeRuntime, TorchRuntime
+from app.serving.registry import Registry, Served
 from app.serving.types import Answer, Options, ServingConfig
 from app.telemetry.metrics import Metrics
 from model.config import Config
@@ -39,8 +38,15 @@ _SHORTEST_STOP = 1.0  # seconds that the engine's thread gets to end, however la
 class Prepare(Protocol):
     """`app.intake.prepare.prepare` with its limits bound."""
 
-    def __call__(self, parts: Parts, config: Config, tokenizers: Mapping[str, TextTokenizer]) -> Prepared:
-        """One request's parts as the item that the network reads. Raises ServiceError."""
+    def __call__(
+        self,
+        parts: Parts,
+        config: Config,
+        tokenizers: Mapping[str, TextTokenizer],
+        *,
+        into: Mapping[str, NDArray[np.uint8]],
+    ) -> Prepared:
+        """One request's parts as the item that the network reads, its pixels in `into`. Raises ServiceError."""
         ...
 
 
@@ -53,32 +59,30 @@ class Pipeline:
         pool: IntakePool,
         prepare: Prepare,
         metrics: Metrics,
-        *,
-        make_runtime: MakeRuntime | None = None,
+        make_backend: MakeBackend,
     ) -> None:
-        """Nothing is loaded before `start`. The pool stays the caller's to close."""
+        """Nothing is made or loaded before `start`. The pool stays the caller's to close."""
         self.registry = Registry()
         self._config = config
         self._pool = pool
         self._prepare = prepare
         self._metrics = metrics
-        self._make_runtime = make_runtime or partial(TorchRuntime, device=config.device, threads=config.torch_threads)
+        self._make_backend = make_backend
         self._state: State = "starting"
         self._reason: str | None = "not started"
-        self._engine: Engine | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._backend: Backend | None = None
         self._admission = Admission(config.max_in_flight, config.max_bytes_in_flight, self._retry_after)
         metrics.watch(
             in_flight=lambda: self._admission.requests,
             bytes_in_flight=lambda: self._admission.bytes,
-            queue=lambda: self._dispatcher.waiting if self._dispatcher else 0,
+            queue=lambda: self._backend.waiting if self._backend else 0,
             state=lambda: self.state,
         )
 
     @property
     def state(self) -> State:
         """Starting, ready, draining or failed. Requests are admitted when ready, and only then."""
-        if self._state == "ready" and not (self._engine and self._engine.alive):
+        if self._state == "ready" and not (self._backend and self._backend.alive):
             return "failed"
         return self._state
 
@@ -86,7 +90,7 @@ class Pipeline:
     def reason(self) -> str | None:
         """What is being started, or what failed; None when ready or draining."""
         if self._state == "ready" and self.state == "failed":
-            return "the engine's thread has ended"
+            return "the engine has ended"
         return self._reason
 
     async def start(self) -> None:
@@ -95,30 +99,30 @@ class Pipeline:
         Where that fails, the state is failed with the reason, and the error is raised: BundleError, or
         RuntimeUnavailable for a device that is not there.
         """
-        self._engine = engine = Engine()
-        batcher: Batcher[int] = Batcher(max_batch=max(self._config.batch_sizes), max_queue=self._config.max_queue)
-        self._dispatcher = Dispatcher(engine, batcher, self._metrics)
+        self._backend = backend = self._make_backend(self._config, self._metrics)
         try:
             for path in self._config.bundles:
                 self._reason = f"loading {path}"
-                await self._load(engine, path)
+                await self._load(backend, path)
         except EngineUnavailable:
             log.info("start was given up: the service is draining")
         except Exception as error:
             self._state, self._reason = "failed", str(error)
-            await engine.stop(_SHORTEST_STOP)
+            await backend.stop(_SHORTEST_STOP)
             raise
         if self._state == "starting":
             self._state, self._reason = "ready", None
 
-    async def _load(self, engine: Engine, path: Path) -> None:
+    async def _load(self, backend: Backend, path: Path) -> None:
         started = time.monotonic()
-        served = await engine.call(partial(load_served, path, self._make_runtime, self._config.batch_sizes))
+        served = await backend.load(path)
         self.registry.add([served])
-        bundle, device = served.bundle, served.runtime.device
-        self._metrics.bundle(bundle.name, bundle.version, bundle.digest, device)
-        seconds = time.monotonic() - started
-        log.info("bundle %s %s is ready on %s after %.1f s", bundle.name, bundle.version, device, seconds)
+        bundle = served.bundle
+        self._metrics.bundle(bundle.name, bundle.version, bundle.digest, served.device)
+        log.info(
+            "bundle %s %s is ready after %.1f s: %s, %s, %s",
+            bundle.name, bundle.version, time.monotonic() - started, served.runtime, served.device, served.precision,
+        )  # fmt: skip
 
     async def drain(self, timeout: float) -> None:
         """Refuse new requests, let accepted ones finish for `timeout` seconds, end the rest, stop the engine.
@@ -133,9 +137,9 @@ class Pipeline:
                 await self._admission.wait_idle()
         except TimeoutError:
             log.warning("%d requests did not finish within %g s", self._admission.requests, timeout)
-        if self._dispatcher:
-            self._dispatcher.close(_draining)
-        if self._engine and not await self._engine.stop(max(_SHORTEST_STOP, ends - time.monotonic())):
+        if self._backend:
+            self._backend.close(_draining)
+        if self._backend and not await self._backend.stop(max(_SHORTEST_STOP, ends - time.monotonic())):
             log.error("the engine is still busy; it ends with the process")
 
     def admit(self, nbytes: int, deadline: float | None = None) -> Ticket:
@@ -203,18 +207,21 @@ class Pipeline:
 
     async def _answer(self, parts: Parts, options: Options, model: str | None, ticket: Ticket, priority: int) -> Answer:
         entered = time.monotonic()
-        if self._dispatcher is None:
+        backend = self._backend
+        if backend is None:
             raise self._unavailable()
         served = self.registry.get(model)
         config = served.bundle.config
         tasks = resolve_tasks(options, config)
         admitted = time.monotonic()
-        prepared = await self._pool.run(self._prepare_in_time, parts, served, ticket.deadline)
-        taken_in = time.monotonic()
-        ran = await self._dispatcher.run(served, prepared.item, tasks, ticket.deadline, priority)
+        with backend.slot(served) as slot:
+            prepared = await self._pool.run(self._prepare_in_time, parts, served, slot, ticket.deadline)
+            taken_in = time.monotonic()
+            ran = await backend.run(served, slot, prepared.item, tasks, ticket.deadline, priority)
         delivered = time.monotonic()
         modalities = tuple(name for name in config.modalities if name in prepared.item)
-        predictions = shape(ran.row, tasks, modalities, options, config, served.bundle.calibration)
+        relation = served.bundle.relation_weights() if options.explain else {}
+        predictions = shape(ran.row, tasks, modalities, options, config, served.bundle.calibration, relation)
         return Answer(
             model=served.bundle.name,
             version=served.bundle.version,
@@ -231,11 +238,11 @@ class Pipeline:
             batch_size=ran.batch_size,
         )
 
-    def _prepare_in_time(self, parts: Parts, served: Served, deadline: float) -> Prepared:
+    def _prepare_in_time(self, parts: Parts, served: Served, slot: Slot, deadline: float) -> Prepared:
         # In the pool's thread: a request may have waited for it past its deadline.
         if time.monotonic() >= deadline:
             raise _late()
-        return self._prepare(parts, served.bundle.config, served.bundle.tokenizers)
+        return self._prepare(parts, served.bundle.config, served.bundle.tokenizers, into=slot.buffers)
 
     def _check_ready(self) -> None:
         state = self.state
@@ -250,7 +257,7 @@ class Pipeline:
         return EngineUnavailable("The engine has failed; its log says why.", retry_after=_DRAIN_RETRY)
 
     def _retry_after(self) -> float:
-        return self._dispatcher.seconds_for(self._admission.requests) if self._dispatcher else _START_RETRY
+        return self._backend.seconds_for(self._admission.requests) if self._backend else _START_RETRY
 
 
 def _draining() -> Draining:

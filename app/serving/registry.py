@@ -1,23 +1,22 @@
-"""The bundles that are served, by name, each with the runtime that runs it."""
+"""The bundles that are served, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.errors import UnknownModel
-from app.serving.runtime import MakeRuntime, Runtime, warm_up
-from model.bundle import Bundle, BundleError, load_bundle
-from model.golden import check_golden
+from model.bundle import Bundle, BundleError
 
 
 @dataclass(frozen=True)
 class Served:
-    """A bundle that passed its golden cases on the runtime beside it."""
+    """A bundle that requests may name, and what runs it, wherever that is."""
 
     bundle: Bundle
-    runtime: Runtime
+    runtime: str  # the library: torch, openvino, onnxruntime
+    device: str
+    precision: str
 
 
 class Registry:
@@ -55,15 +54,3 @@ class Registry:
         if name not in self._served:
             raise UnknownModel(f"No model {name[:64]!r}; the models are {', '.join(self._served)}.")
         return self._served[name]
-
-
-def load_served(path: Path, make_runtime: MakeRuntime, batch_sizes: Sequence[int]) -> Served:
-    """Read a bundle, build its network, check its golden cases, warm every batch size.
-
-    Raises BundleError, and RuntimeUnavailable when the device is not there.
-    """
-    bundle = load_bundle(path)
-    runtime = make_runtime(bundle)
-    check_golden(bundle, runtime)
-    warm_up(runtime, bundle.config, batch_sizes)
-    return Served(bundle, runtime)

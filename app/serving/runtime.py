@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 
-from app.intake.pool import usable_cores
 from model.bundle import Bundle
 from model.config import Config, TextModality
-from model.predictor import Outputs, Predictor
+from model.outputs import Outputs
 from model.preprocess import PAD_ID, Item
 
 
+class Pending(Protocol):
+    """A batch on its way through a runtime."""
+
+    def result(self) -> Outputs:
+        """The batch's outputs. Blocks until they are there; called once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Later:
+    """A batch that the host's own cores run, once its result is asked for."""
+
+    work: Callable[[], Outputs]
+
+    def result(self) -> Outputs:
+        """Run it."""
+        return self.work()
+
+
 class Runtime(Protocol):
-    """A bundle's network on a device. Called by the engine's thread alone, from its making on."""
+    """A bundle's network on a device. Built, and called, by the engine's threads alone."""
 
-    device: str
+    name: str  # the library: torch, openvino, onnxruntime
+    device: str  # cpu or cuda
+    precision: str  # of the arithmetic: fp32 or bf16
+    in_flight: int  # batches to hand over at a time: 1 where the host's cores run it, 2 where a device works by itself
 
-    def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
-        """One forward for a batch of prepared items. Blocks. `tasks`: the heads to run, None for all."""
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+        """Collate a batch of prepared items and set it going; `tasks` names the heads that are needed, None for all.
+
+        Never called by two threads at once, but while another thread waits for an earlier batch's result.
+        """
         ...
 
 
@@ -29,41 +53,19 @@ MakeRuntime = Callable[[Bundle], Runtime]
 
 
 class RuntimeUnavailable(RuntimeError):
-    """The device that was asked for is not there; the message says what is."""
+    """The device or the library that was asked for is not there; the message says what is."""
 
 
-class TorchRuntime:
-    """PyTorch, on the CPU or on the first CUDA device."""
-
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
-        """Build the network and load its weights.
-
-        `device`: auto takes CUDA where there is one. `threads`: cores that one forward on the CPU may use, None for
-        every core of the process. Raises RuntimeUnavailable for cuda without CUDA.
-        """
-        self.device = choose_device(device)
-        torch.set_num_threads(threads or usable_cores())
-        self._predictor = Predictor(bundle, self.device)
-
-    def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
-        """One forward for a batch of prepared items."""
-        return self._predictor(items, tasks)
-
-
-def choose_device(device: str) -> str:
-    """The torch device for `auto`, `cpu` or `cuda`. Raises RuntimeUnavailable for cuda without CUDA."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RuntimeUnavailable("device: cuda was asked for, and torch finds no CUDA device; use auto or cpu")
-    return device
+def run(runtime: Runtime, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
+    """One batch from start to end."""
+    return runtime.start(items, tasks).result()
 
 
 def warm_up(runtime: Runtime, config: Config, batch_sizes: Sequence[int]) -> None:
     """Run every batch size once, with full-length texts, so that no request pays for first-time work."""
     item = blank_item(config)
     for size in sorted(set(batch_sizes), reverse=True):
-        runtime([item] * size)
+        run(runtime, [item] * size)
 
 
 def blank_item(config: Config) -> dict[str, np.ndarray]:

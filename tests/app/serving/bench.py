@@ -19,12 +19,14 @@ from app.errors import ServiceError
 from app.intake.limits import Limits
 from app.intake.pool import IntakePool
 from app.intake.prepare import prepare
+from app.serving.backend import LocalBackend
 from app.serving.pipeline import Pipeline
-from app.serving.runtime import TorchRuntime
+from app.serving.runtime import Later, Pending, run
+from app.serving.runtimes.torch import TorchRuntime
 from app.serving.types import Answer, Options, ServingConfig
 from app.telemetry.metrics import Metrics
 from model.bundle import Bundle
-from model.predictor import Outputs
+from model.outputs import Outputs
 from model.preprocess import Item
 from tests.support.tiny import WORDS
 
@@ -36,7 +38,10 @@ ALL = Options(top_k=100)
 class GatedRuntime:
     """A real runtime that stands still while its gate is shut, and fails on items that a test calls poisoned."""
 
+    name = "torch"
     device = "cpu"
+    precision = "fp32"
+    in_flight = 1
 
     def __init__(self, bundle: Bundle) -> None:
         self._inner = TorchRuntime(bundle, "cpu", threads=1)
@@ -46,14 +51,17 @@ class GatedRuntime:
         self.calls: list[tuple[int, tuple[str, ...] | None]] = []  # batch size and heads of each forward
         self.poisoned: Callable[[Item], BaseException | None] = lambda item: None
 
-    def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+        return Later(partial(self._run, items, tasks))
+
+    def _run(self, items: Sequence[Item], tasks: Sequence[str] | None) -> Outputs:
         self.calls.append((len(items), None if tasks is None else tuple(tasks)))
         self._entered.release()
         assert self.gate.wait(PATIENCE), "the test left the gate shut"
         for item in items:
             if error := self.poisoned(item):
                 raise error
-        return self._inner(items, tasks)
+        return run(self._inner, items, tasks)
 
     def shut(self) -> None:
         """Let the next forward stand still, and forget those before."""
@@ -87,7 +95,11 @@ class Bench:
         settings = replace(ServingConfig(bundles=(bundle,), batch_sizes=(1, 2, 4), max_queue=8), **config)
         self.pool = pool or InlinePool()
         self.pipeline = Pipeline(
-            settings, self.pool, partial(prepare, limits=Limits()), self.metrics, make_runtime=self.make_runtime
+            settings,
+            self.pool,
+            partial(prepare, limits=Limits()),
+            self.metrics,
+            partial(LocalBackend, make_runtime=self.make_runtime),
         )
 
     def make_runtime(self, bundle: Bundle) -> GatedRuntime:

@@ -42,9 +42,11 @@ def answer(
 ) -> dict[str, dict[str, Any]]:
     probabilities = {k: np.array(v, dtype=np.float32) for k, v in {**PROBABILITIES, **changed}.items()}
     relation = {task: {"colour": 0.25, "year": 0.75} if task == "price" else {} for task in CONFIG.tasks}
-    row = Row(probabilities, np.array([0.4, 0.6], dtype=np.float32), relation)
+    row = Row(probabilities, np.array([0.4, 0.6], dtype=np.float32))
     tasks = tuple(CONFIG.tasks)
-    predictions = shape(row, tasks, modalities, options or Options(), CONFIG, calibration or uncalibrated(CONFIG))
+    predictions = shape(
+        row, tasks, modalities, options or Options(), CONFIG, calibration or uncalibrated(CONFIG), relation
+    )
     assert list(predictions) == list(tasks)
     assert json.loads(json.dumps(predictions, allow_nan=False)) == predictions, "plain JSON values only"
     return predictions
@@ -121,8 +123,8 @@ def test_ordinal_values_are_whole_where_they_can_be() -> None:
     config = tiny_config(tasks={"size": document})
     calibration = uncalibrated(config)
     for best, expected in enumerate((0.5, 1, 1.5)):
-        row = Row({"size": np.eye(3, dtype=np.float32)[best]}, np.ones(2), {"size": {}})
-        value = shape(row, ("size",), BOTH, Options(), config, calibration)["size"]["value"]
+        row = Row({"size": np.eye(3, dtype=np.float32)[best]}, np.ones(2))
+        value = shape(row, ("size",), BOTH, Options(), config, calibration, {})["size"]["value"]
         assert (value, type(value)) == (expected, type(expected))
 
 

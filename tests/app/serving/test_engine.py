@@ -6,6 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 
 from app.errors import EngineUnavailable, InferenceFailed
 from app.serving.engine import Batch, Engine, Finished, Row, run_apart
-from model.predictor import Outputs
+from app.serving.runtime import Later, Pending
+from model.outputs import Outputs
 from model.preprocess import Item
 from tests.app.serving.bench import PATIENCE
 
@@ -29,19 +32,25 @@ def item(number: float) -> Item:
 class Echo:
     """Answers each item with its own number; fails on a batch that holds a bad one, answers NaN for a NaN."""
 
+    name = "echo"
     device = "cpu"
+    precision = "fp32"
+    in_flight = 1
 
     def __init__(self, bad: set[int] | None = None, error: BaseException | None = None) -> None:
         self.bad = bad or set()
         self.error = error or ValueError(SECRET)
         self.sizes: list[int] = []
 
-    def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+        return Later(partial(self.run, items))
+
+    def run(self, items: Sequence[Item]) -> Outputs:
         self.sizes.append(len(items))
         numbers: Any = np.stack([entry["x"] for entry in items])
         if self.bad & set(numbers[:, 0].tolist()):
             raise self.error
-        return Outputs({"echo": numbers}, np.ones((len(items), 1), np.float32), {"echo": {}})
+        return Outputs({"echo": numbers}, np.ones((len(items), 1), np.float32))
 
 
 def values(results: list[Row | InferenceFailed]) -> list[float | None]:
@@ -52,25 +61,25 @@ def values(results: list[Row | InferenceFailed]) -> list[float | None]:
 @given(st.integers(1, 20).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
 def test_exactly_the_bad_items_of_a_batch_fail(case: tuple[int, set[int]]) -> None:
     count, bad = case
-    results = run_apart(Batch(Echo(bad), [item(number) for number in range(count)], None))
+    results = run_apart(Batch(Echo(bad), [item(number) for number in range(count)], None), nullcontext())
     assert values(results) == [None if number in bad else number for number in range(count)]
 
 
 def test_a_good_batch_runs_once() -> None:
     echo = Echo()
-    run_apart(Batch(echo, [item(number) for number in range(8)], None))
+    run_apart(Batch(echo, [item(number) for number in range(8)], None), nullcontext())
     assert echo.sizes == [8]
 
 
 def test_one_bad_item_of_eight_costs_seven_more_forwards_at_most() -> None:
     echo = Echo({5})
-    run_apart(Batch(echo, [item(number) for number in range(8)], None))
+    run_apart(Batch(echo, [item(number) for number in range(8)], None), nullcontext())
     assert len(echo.sizes) == 7
     assert echo.sizes[0] == 8
 
 
 def test_an_answer_that_is_not_finite_fails_alone() -> None:
-    results = run_apart(Batch(Echo(), [item(1), item(float("nan")), item(3)], None))
+    results = run_apart(Batch(Echo(), [item(1), item(float("nan")), item(3)], None), nullcontext())
     assert values(results) == [1, None, 3]
 
 
@@ -88,9 +97,9 @@ async def test_the_thread_outlives_whatever_a_forward_raises(error: BaseExceptio
 @pytest.mark.anyio
 async def test_results_are_delivered_in_the_event_loop_and_forwards_run_outside() -> None:
     class Where(Echo):
-        def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
+        def run(self, items: Sequence[Item]) -> Outputs:
             self.thread = threading.current_thread()
-            return super().__call__(items, tasks)
+            return super().run(items)
 
     engine, runtime = Engine(), Where()
     built_in = await engine.call(threading.current_thread)
@@ -142,7 +151,7 @@ def test_a_thread_whose_loop_is_gone_ends_quietly() -> None:
 
 def test_the_log_of_a_failure_holds_no_input(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        run_apart(Batch(Echo({1}), [item(1), item(2)], None))
+        run_apart(Batch(Echo({1}), [item(1), item(2)], None), nullcontext())
     assert len(caplog.records) == 2
     assert all(SECRET not in record.getMessage() for record in caplog.records)
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.serving.runtime import RuntimeUnavailable, TorchRuntime, blank_item, choose_device, item_length, warm_up
+from app.serving.runtime import Later, RuntimeUnavailable, blank_item, item_length, run, warm_up
+from app.serving.runtimes.torch import TorchRuntime, choose_device
 from model.bundle import load_bundle
 from model.config import Config
+from model.outputs import Outputs
 from tests.app.serving.bench import picture
 from tests.support.tiny import tiny_config
 
@@ -39,7 +41,7 @@ def test_only_the_heads_asked_for_are_answered(tiny_bundle: Path, device: str) -
     runtime = TorchRuntime(load_bundle(tiny_bundle), device, threads=1)
     assert runtime.device == device
     items = [{"image": picture(seed)} for seed in range(3)]
-    everything, year = runtime(items), runtime(items, ["year"])
+    everything, year = run(runtime, items), run(runtime, items, ["year"])
     assert list(year.probabilities) == ["year"]
     np.testing.assert_allclose(year.probabilities["year"], everything.probabilities["year"], atol=1e-6)
 
@@ -49,12 +51,13 @@ def test_warm_up_runs_each_size_once_with_everything_present() -> None:
     seen = []
 
     class Recorder:
-        device = "cpu"
+        name, device, precision, in_flight = "recorder", "cpu", "fp32", 1
 
-        def __call__(self, items, tasks=None):  # type: ignore[no-untyped-def]
+        def start(self, items, tasks=None):  # type: ignore[no-untyped-def]
             seen.append((len(items), tasks))
             for item in items:
                 assert {name: value.shape for name, value in item.items()} == {"image": (16, 12, 3), "text": (12,)}
+            return Later(lambda: Outputs({}, np.ones((len(items), 2), np.float32)))
 
     warm_up(Recorder(), config, (1, 4, 2, 4))
     assert seen == [(4, None), (2, None), (1, None)]
