@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from app.errors import QueueFull
+from app.threads import usable_cores
 
 T = TypeVar("T")
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on, at least 1."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class IntakePool:

@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
-from app.intake.pool import usable_cores
 from app.serving.runtime import Later, Pending, RuntimeUnavailable
+from app.threads import usable_cores
 from model.bundle import Bundle
 from model.predictor import Predictor
 from model.preprocess import Item, collate
