@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from model.bundle import Bundle
 from model.calibration import members_of, pattern_key, patterns_of
-from model.network.fusion import Encoded
 from model.network.multi_model import FUSED, mix
 from model.predictor import build_network
 
@@ -17,8 +16,7 @@ from model.predictor import build_network
 class CalibratedNetwork(nn.Module):
     """What `Predictor` computes, from tensors to tensors, so that it can be traced.
 
-    `Network.encode` picks the rows that have a modality, and so has another graph for each batch. Here every row is
-    encoded and the missing ones are masked; all arithmetic is that of the network's own modules.
+    Every operation depends on shapes alone, so that one traced or captured graph fits every batch of a shape.
     """
 
     rows: Tensor
@@ -50,46 +48,26 @@ class CalibratedNetwork(nn.Module):
         self.members = members
         self.eval()
 
-    def encode(self, inputs: Sequence[Tensor], present: Tensor) -> Encoded:
-        """Encode every row of every modality, then hide the missing ones; the same result as `Network.encode`."""
-        network = self.network
-        pooled, tokens, masks = [], [], []
-        for column, (name, encoder) in enumerate(zip(network.modalities, network.encoders, strict=True)):
-            here = present[:, column]
-            values = inputs[column]
-            # Ones are a dark picture, or a text of one known token repeated: a missing row may hold numbers that no
-            # encoder takes, such as token ids outside the vocabulary.
-            values = torch.where(_beside(here, values), values, torch.ones_like(values))
-            own, mask = encoder(values)
-            own = network.shared_representation(name, own)
-            own, summary = network.cross_modal(own, mask)
-            if mask is None:
-                mask = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
-            pooled.append(torch.where(_beside(here, summary), summary, 0.0))
-            tokens.append(torch.where(_beside(here, own), own, 0.0))
-            masks.append(mask & here[:, None])
-        return Encoded(torch.stack(pooled, dim=1), tokens, masks, present)
-
-    def forward(self, inputs: Sequence[Tensor], present: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor | None], present: Tensor) -> tuple[Tensor, ...]:
         """Give each task's calibrated answers float32 [B, C], in the order of the config, then α [B, M].
 
-        inputs: one tensor a modality, in the order of the config, as `preprocess.Batch` describes them; present: bool
-        [B, M]. A row of `inputs` may hold anything where `present` is False. A row that has no modality at all is
-        answered with NaN.
+        inputs: one tensor a modality, in the order of the config, as `preprocess.Batch` describes them, or None for one
+        that no row has; present: bool [B, M]. A row of `inputs` may hold anything where `present` is False. A row that
+        has no modality at all is answered with NaN.
         """
-        encoded = self.encode(inputs, present)
+        named = zip(self.network.modalities, inputs, strict=True)
+        encoded = self.network.encode_densely({name: values for name, values in named if values is not None}, present)
         fused, alpha = self.network.decode(encoded)
         single = self.network.alone(encoded)
         row = self.rows[(present.long() * self.bits).sum(1)]  # (B,)
         some = present.any(1, keepdim=True)  # (B, 1)
         outputs = []
         for position, (name, task) in enumerate(self.tasks.items()):
-            raw = [fused[name] if member == FUSED else single[member][name] for member in self.members]
+            # A modality that no row has gave no answers of its own, and has no weight in any row.
+            raw = [
+                fused[name] if member == FUSED else single.get(member, {}).get(name, torch.zeros_like(fused[name]))
+                for member in self.members
+            ]
             answer = mix(task, raw, self.temperatures[position][row], self.beta[position][row])
-            outputs.append(torch.where(some, answer, torch.nan))
-        return *outputs, torch.where(some, alpha, torch.nan)
-
-
-def _beside(here: Tensor, values: Tensor) -> Tensor:
-    """Shape a flag a row, [B], so that it broadcasts over `values` [B, …]."""
-    return here.reshape(-1, *[1] * (values.dim() - 1))
+            outputs.append(answer.masked_fill(~some, torch.nan))
+        return *outputs, alpha.masked_fill(~some, torch.nan)

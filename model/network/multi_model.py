@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from model.config import FUSED, Task
@@ -43,7 +42,7 @@ def mix(task: Task, raw: Iterable[Tensor], temperatures: Tensor, beta: Tensor) -
         scaled = outputs if task.kind == "regression" else outputs / temperatures[:, position, None]
         weight = beta[:, position, None]
         # A member without weight may hold anything, even a NaN; 0 · NaN would let it through.
-        part = torch.where(weight > 0, weight * activate(task, scaled), 0.0)
+        part = (weight * activate(task, scaled)).masked_fill(weight <= 0, 0.0)
         total = part if total is None else total + part
     if total is None:
         raise ValueError("a mix needs at least one member")

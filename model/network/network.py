@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.config import Config
 from model.network.cross_modal import CrossModal
-from model.network.encoders import build_encoder
+from model.network.encoders import Encoder, build_encoder
 from model.network.fusion import Encoded, build_fusion
 from model.network.heads import Heads
 from model.network.multi_model import SingleModalityNetworks
@@ -61,30 +61,73 @@ class Network(nn.Module):
         self.single_modality = SingleModalityNetworks(self.modalities, config.tasks, sizes.width, sizes.task_width)
 
     def encode(self, inputs: Mapping[str, Tensor], present: Tensor) -> Encoded:
-        """Run each modality's encoder on the samples that have it.
+        """Run each modality's encoder on the samples that have it: the way of training.
 
         inputs: modality -> [B, …] as `preprocess.Batch` describes; present: bool [B, M]. What `inputs` holds in the
-        row of a missing modality is never read.
+        row of a missing modality is never read, and no such row enters a batch norm's statistics.
         """
         pooled, tokens, masks = [], [], []
-        for column, (name, encoder) in enumerate(zip(self.modalities, self.encoders, strict=True)):
+        for column, name in enumerate(self.modalities):
             here = present[:, column]
             rows = None if bool(here.all()) else here.nonzero().squeeze(1)
             if rows is not None and not len(rows):
-                pooled.append(self.fusion.stand_in.new_zeros(len(present), self.width))
-                tokens.append(self.fusion.stand_in.new_zeros(len(present), 0, self.width))
-                masks.append(present.new_zeros(len(present), 0))
-                continue
-            values = inputs[name] if rows is None else inputs[name][rows]
-            own, mask = encoder(values)
-            own = self.shared_representation(name, own)
-            own, summary = self.cross_modal(own, mask)
-            if mask is None:
-                mask = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
+                rows = None
+                own, summary, mask = self._nothing(present)
+            else:
+                values = inputs[name] if rows is None else inputs[name][rows]
+                own, summary, mask = self._encode_one(column, values)
             pooled.append(_spread(summary, rows, len(present)))
             tokens.append(_spread(own, rows, len(present)))
             masks.append(_spread(mask, rows, len(present)))
         return Encoded(torch.stack([x.to(pooled[0].dtype) for x in pooled], dim=1), tokens, masks, present)
+
+    def encode_densely(self, inputs: Mapping[str, Tensor], present: Tensor) -> Encoded:
+        """Give what `encode` gives, by operations that depend on shapes alone: the way of graphs.
+
+        Every row is encoded and the missing ones are hidden, so that nothing waits for a device and one traced or
+        captured graph fits every batch of a shape. A row may hold anything where `present` is False. A modality that
+        `inputs` leaves out is missing throughout, and is not encoded.
+        """
+        pooled, tokens, masks = [], [], []
+        for column, name in enumerate(self.modalities):
+            here = present[:, column]
+            if name not in inputs:
+                own, summary, mask = self._nothing(present)
+            else:
+                values = inputs[name]
+                # Ones are a dark picture, or a text of one known token repeated: a missing row may hold numbers that
+                # no encoder takes, such as token ids outside the vocabulary.
+                values = values.masked_fill(_beside(~here, values), 1)
+                own, summary, mask = self._encode_one(column, values)
+            pooled.append(summary.masked_fill(~here[:, None], 0.0))
+            tokens.append(own.masked_fill(~here[:, None, None], 0.0))
+            masks.append(mask & here[:, None])
+        return Encoded(torch.stack([x.to(pooled[0].dtype) for x in pooled], dim=1), tokens, masks, present)
+
+    def _encode_one(self, column: int, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One modality's tokens [B, N, d], their summary x_m [B, d] and the tokens' mask, bool [B, N]."""
+        own, mask = self.encoders[column](values)
+        own = self.shared_representation(self.modalities[column], own)
+        own, summary = self.cross_modal(own, mask)
+        if mask is None:
+            mask = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
+        return own, summary, mask
+
+    def _nothing(self, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_encode_one` would give for a modality that no sample has: no token at all."""
+        some, size = self.fusion.stand_in, len(present)
+        return some.new_zeros(size, 0, self.width), some.new_zeros(size, self.width), present.new_zeros(size, 0)
+
+    def fold(self, dtype: torch.dtype = torch.float32) -> None:
+        """Rewrite the network, in place, for evaluation alone: norms merged into convolutions, weights in `dtype`.
+
+        Answers stay fp32, and so do pixel statistics and T, which are buffers.
+        """
+        for encoder in self.encoders:
+            assert isinstance(encoder, Encoder)
+            encoder.fold()
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
 
     def decode(self, encoded: Encoded, tasks: Sequence[str] | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Fuse, run the trunk and the heads of the named tasks: task -> [B, size], and α [B, M].
@@ -113,6 +156,11 @@ class Network(nn.Module):
         encoded = self.encode(inputs, present)
         fused, alpha = self.decode(encoded, tasks)
         return NetworkOutput(fused, self.alone(encoded, tasks), alpha)
+
+
+def _beside(here: Tensor, values: Tensor) -> Tensor:
+    """Shape a flag a row, [B], so that it broadcasts over `values` [B, …]."""
+    return here.reshape(-1, *[1] * (values.dim() - 1))
 
 
 def _spread(values: Tensor, rows: Tensor | None, size: int) -> Tensor:

@@ -17,6 +17,7 @@ class TaskRelation(nn.Module):
     """
 
     T: Tensor
+    _read: Tensor
 
     def __init__(self, relation: Tensor, width: int, task_width: int) -> None:
         """Build for `relation` T [K, K] of zeros and ones; its diagonal must be zero."""
@@ -29,6 +30,8 @@ class TaskRelation(nn.Module):
         self.register_buffer("T", relation.float())
         # Kept outside the tensor too, so that choosing rows never waits for a device.
         self._sources = [[j for j in range(tasks) if relation[k, j]] for k in range(tasks)]
+        read = torch.tensor(sorted({j for row in self._sources for j in row}), dtype=torch.int64)
+        self.register_buffer("_read", read, persistent=False)  # the tasks that any task reads from
         self.U = nn.Parameter(torch.empty(tasks, width, task_width))
         self.bias = nn.Parameter(torch.zeros(tasks, task_width))
         # All tasks start from the same U: the penalty then measures how far they have moved apart.
@@ -50,16 +53,23 @@ class TaskRelation(nn.Module):
 
         Only the asked tasks and those that they read from are computed.
         """
-        asked = list(range(len(self._sources))) if tasks is None else list(tasks)
+        everything = list(range(len(self._sources)))
+        asked = everything if tasks is None else list(tasks)
         sources = sorted({j for k in asked for j in self._sources[k]})
         if not sources:
             return self._own(h, asked)
-        needed = sorted({*asked, *sources})
-        t = self._own(h, needed)
-        at = {task: position for position, task in enumerate(needed)}
-        own = t[:, [at[k] for k in asked]]
-        read = torch.einsum("kj,bjw->bkw", self.R()[asked][:, sources].to(t.dtype), t[:, [at[j] for j in sources]])
-        return own + self.gamma[asked].to(t.dtype)[:, None] * (read @ self.A.to(t.dtype))
+        if asked == everything:
+            # By a tensor that lies beside the weights: a list would be copied to the device at every call.
+            own = self._own(h, everything)
+            weights, read = self.R().index_select(1, self._read), own.index_select(1, self._read)
+            gamma: Tensor = self.gamma
+        else:
+            needed = sorted({*asked, *sources})
+            t = self._own(h, needed)
+            own, read = t[:, [needed.index(k) for k in asked]], t[:, [needed.index(j) for j in sources]]
+            weights, gamma = self.R()[asked][:, sources], self.gamma[asked]
+        read = torch.einsum("kj,bjw->bkw", weights.to(own.dtype), read)
+        return own + gamma.to(own.dtype)[:, None] * (read @ self.A.to(own.dtype))
 
     def _own(self, h: Tensor, tasks: list[int]) -> Tensor:
         weight: Tensor = self.U

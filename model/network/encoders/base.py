@@ -16,3 +16,6 @@ class Encoder(nn.Module):
         Returns the tokens [B, N, width] and a mask bool [B, N] that is True at real tokens, or None where all are.
         """
         raise NotImplementedError
+
+    def fold(self) -> None:
+        """Merge what is constant in evaluation into the weights, in place; the answers stay, training does not."""

@@ -39,5 +39,8 @@ class BertTextEncoder(Encoder):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode token ids; the mask is False at padding."""
         mask = inputs != PAD_ID  # (B, L)
-        hidden: Tensor = self.bert(input_ids=inputs, attention_mask=mask.long()).last_hidden_state
+        # Past BertModel.forward, which looks into the mask to see whether it can do without: that waits for the device.
+        attend = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+        hidden: Tensor = self.bert.embeddings(input_ids=inputs)
+        hidden = self.bert.encoder(hidden, attention_mask=attend).last_hidden_state
         return hidden, mask

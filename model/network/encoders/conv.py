@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.config import ImageModality
 from model.network.encoders.base import Encoder
@@ -46,8 +49,19 @@ class ConvImageEncoder(Encoder):
         """Encode pixels; every cell of the map is a real token, so there is no mask."""
         x = inputs.permute(0, 3, 1, 2).to(self.mean.dtype)
         x = (x - self.mean) / self.std  # (B, 3, H, W), channels last
-        x = self.blocks(self.stem(x))  # (B, C, h, w)
+        # Normalised in fp32 whatever the weights are: bf16 would round the pixels' means.
+        x = self.blocks(self.stem(x.to(next(self.parameters()).dtype)))  # (B, C, h, w)
         return self.dropout(x.flatten(2).transpose(1, 2)), None
+
+    def fold(self) -> None:
+        """Merge each batch norm into the convolution before it: one pass over the feature maps less a layer."""
+        for module in self.modules():
+            # In the stem, the blocks and their shortcuts, a norm is registered right behind its convolution.
+            children = list(module.named_children())
+            for (name, convolution), (behind, norm) in pairwise(children):
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, name, fuse_conv_bn_eval(convolution, norm))
+                    setattr(module, behind, nn.Identity())
 
 
 class _Residual(nn.Module):
