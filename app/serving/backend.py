@@ -84,7 +84,7 @@ class LocalBackend:
     def __init__(self, config: ServingConfig, metrics: Metrics, make_runtime: MakeRuntime) -> None:
         """Start the engine; there is nothing to run before `load`."""
         self._engine = Engine()
-        self._batcher: Batcher[int] = Batcher(max_batch=max(config.batch_sizes), max_queue=config.max_queue)
+        self._batcher: Batcher[int] = Batcher(sizes=config.batch_sizes, max_queue=config.max_queue)
         self._dispatcher = Dispatcher(self._engine, self._batcher, metrics)
         self._loaded: dict[str, Loaded] = {}
         self._load = partial(load, make_runtime=make_runtime, batch_sizes=config.batch_sizes)

@@ -6,18 +6,23 @@ too late. So it can be property-tested, and simulated at any scale.
 
 The rules, in the order in which they bind:
 
-1. Work-conserving: whenever the engine is free and something waits, a batch runs at once. Nothing waits for
-   batchmates that may not come; batches grow because requests arrive while the engine is busy.
+1. Work-conserving: whenever the engine is idle and something waits, a batch runs at once. Nothing waits for
+   batchmates that may not come; batches grow because requests arrive while the engine is busy. An engine that takes a
+   batch ahead, while one runs, gets one of at least half the largest size: a smaller one would gain little by being
+   staged early, and keep out those who arrive before it can run.
 2. Nothing starves: the request of the smallest rank is in the next batch, always. The rank is its arrival time, less
    `priority_seconds` a step of priority, so that a request of low priority still overtakes later ones.
 3. A batch is of one group, and of similar lengths: its other places go to the waiting requests nearest in length to
    the first, until it is full or its padding would exceed `max_padding`. Among equals: first come, first served.
+4. A batch has one of the given sizes, the largest that can be filled: no row is padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 Id = TypeVar("Id", bound=Hashable)
@@ -27,47 +32,66 @@ Id = TypeVar("Id", bound=Hashable)
 class Step(Generic[Id]):
     """What the owner has to do now. Each id that was added appears in one step at most, in one of the three."""
 
-    run: tuple[Id, ...] = ()  # one batch; the engine counts as busy with it until `engine_free`
+    runs: tuple[tuple[Id, ...], ...] = ()  # batches; the engine counts as busy with each until `engine_free`
     expired: tuple[Id, ...] = ()  # their deadline passed while they waited
     refused: tuple[Id, ...] = ()  # the queue was full
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Id]):
     id: Id
     rank: tuple[float, int]  # smaller runs earlier; the running number settles ties by order of arrival
-    length: int
+    length: int  # in whole steps
     deadline: float
     group: Hashable
+
+
+_rank = attrgetter("rank")
 
 
 class Batcher(Generic[Id]):
     """A bounded queue that makes batches. Not thread-safe: it has one owner.
 
-    Times are seconds of one clock of the owner's choice. Lengths are tokens; `item_length` is what everything else of
-    an item costs, in tokens, so that padding is judged by the work that it really adds.
+    Times are seconds of one clock of the owner's choice. Lengths are tokens, and count in whole multiples of
+    `length_step`, to which runtimes pad; `item_length` is what everything else of an item costs, in tokens, so that
+    padding is judged by the work that it really adds. Its default was measured on the shipped bundle, the sizes and
+    the rest chosen by simulation: docs/decisions/0006-batching.md.
+
+    Requests wait in lanes, one a group and length, each in order of rank: choosing a batch looks at the lanes and at
+    the batch's own requests, not at all that wait.
     """
 
     def __init__(
         self,
         *,
-        max_batch: int,
+        sizes: Sequence[int],
         max_queue: int,
         slots: int = 1,
-        max_padding: float = 0.25,
-        item_length: int = 32,
+        max_padding: float = 0.05,
+        item_length: int = 150,
+        length_step: int = 1,
         priority_seconds: float = 1.0,
     ) -> None:
-        """`slots`: batches that the engine takes at a time. `max_padding`: share of a batch's work, 0 to 1."""
-        if min(max_batch, max_queue, slots) < 1:
-            raise ValueError("max_batch, max_queue and slots must be 1 or more")
-        self._max_batch = max_batch
+        """Start empty.
+
+        `sizes`: of batches, ascending. `slots`: batches that the engine has at a time, the one that runs included.
+        `max_padding`: share of a batch's work, 0 to 1.
+        """
+        if min(max_queue, slots, length_step) < 1:
+            raise ValueError("max_queue, slots and length_step must be 1 or more")
+        if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
+            raise ValueError("sizes must be whole numbers from 1, ascending")
+        self._sizes = tuple(sizes)
         self._max_queue = max_queue
         self._free = self._slots = slots
+        self._ahead = (sizes[-1] + 1) // 2
         self._max_padding = max_padding
         self._item_length = item_length
+        self._length_step = length_step
         self._priority_seconds = priority_seconds
         self._waiting: dict[Id, _Waiting[Id]] = {}
+        self._lanes: dict[Hashable, dict[int, list[_Waiting[Id]]]] = {}  # group -> length -> by rank
+        self._earliest = float("inf")  # no deadline of those that wait is before this
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -104,13 +128,19 @@ class Batcher(Generic[Id]):
             return Step(expired=expired, refused=(id,))
         self._arrivals += 1
         rank = (now - priority * self._priority_seconds, self._arrivals)
-        self._waiting[id] = _Waiting(id, rank, length, deadline, group)
+        padded = -(-length // self._length_step) * self._length_step
+        item = self._waiting[id] = _Waiting(id, rank, padded, deadline, group)
+        insort(self._lanes.setdefault(group, {}).setdefault(padded, []), item, key=_rank)
+        self._earliest = min(self._earliest, deadline)
         step = self._next(now)
-        return Step(step.run, expired + step.expired)
+        return Step(step.runs, expired + step.expired)
 
     def cancel(self, id: Id) -> bool:
         """Drop a request that waits. False when it does not: it runs, has ended, or was never added."""
-        return self._waiting.pop(id, None) is not None
+        if id not in self._waiting:
+            return False
+        self._drop(self._waiting[id])
+        return True
 
     def engine_free(self, now: float) -> Step[Id]:
         """The engine has finished a batch. Raises RuntimeError when it had none."""
@@ -123,34 +153,55 @@ class Batcher(Generic[Id]):
         if not self._free or not self._waiting:
             return Step()
         expired = self._expire(now)
-        if not self._waiting:
-            return Step(expired=expired)
-        batch = self._choose()
-        for id in batch:
-            del self._waiting[id]
-        self._free -= 1
-        return Step(run=batch, expired=expired)
+        runs = []
+        while self._free and self._waiting:
+            batch = self._choose()
+            if self.running and len(batch) < self._ahead:
+                break
+            for item in batch:
+                self._drop(item)
+            self._free -= 1
+            runs.append(tuple(item.id for item in batch))
+        return Step(tuple(runs), expired)
 
     def _expire(self, now: float) -> tuple[Id, ...]:
-        late = tuple(item.id for item in self._waiting.values() if item.deadline <= now)
-        for id in late:
-            del self._waiting[id]
-        return late
+        if now < self._earliest:
+            return ()
+        late = [item for item in self._waiting.values() if item.deadline <= now]
+        for item in late:
+            self._drop(item)
+        self._earliest = min((item.deadline for item in self._waiting.values()), default=float("inf"))
+        return tuple(item.id for item in late)
 
-    def _choose(self) -> tuple[Id, ...]:
-        first = min(self._waiting.values(), key=lambda item: item.rank)
-        nearest = sorted(
-            (item for item in self._waiting.values() if item.group == first.group and item is not first),
-            key=lambda item: (abs(item.length - first.length), item.rank),
-        )
-        batch, total, longest = [first], first.length, first.length
-        for item in nearest:
-            if len(batch) == self._max_batch:
-                break
+    def _drop(self, item: _Waiting[Id]) -> None:
+        del self._waiting[item.id]
+        lanes = self._lanes[item.group]
+        lane = lanes[item.length]
+        del lane[bisect_left(lane, item.rank, key=_rank)]
+        if not lane:
+            del lanes[item.length]
+            if not lanes:
+                del self._lanes[item.group]
+
+    def _choose(self) -> list[_Waiting[Id]]:
+        first = min((lane[0] for lanes in self._lanes.values() for lane in lanes.values()), key=_rank)
+        batch: list[_Waiting[Id]] = []
+        total, longest = 0, first.length
+        for item in self._nearest(first):
+            size = len(batch) + 1
             total, longest = total + item.length, max(longest, item.length)
-            work = (len(batch) + 1) * (self._item_length + longest)
-            padding = (len(batch) + 1) * longest - total
-            if padding > self._max_padding * work:
+            if size * longest - total > self._max_padding * size * (self._item_length + longest):
                 break
             batch.append(item)
-        return tuple(item.id for item in batch)
+            if size == self._sizes[-1]:
+                break
+        fitting = bisect_right(self._sizes, len(batch))
+        # Fewer than the smallest size run as they are: nothing waits for batchmates.
+        return batch[: self._sizes[fitting - 1]] if fitting else batch
+
+    def _nearest(self, first: _Waiting[Id]) -> Iterator[_Waiting[Id]]:
+        """Those of the group of `first`, by distance in length and then by rank."""
+        lanes = self._lanes[first.group]
+        for distance in sorted({abs(length - first.length) for length in lanes}):
+            shorter, longer = lanes.get(first.length - distance, []), lanes.get(first.length + distance, [])
+            yield from shorter if not distance or not longer else sorted(shorter + longer, key=_rank)

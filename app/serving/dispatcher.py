@@ -93,8 +93,8 @@ class Dispatcher:
         for id in step.refused:
             retry_after = self.seconds_for(self.waiting)
             _fail(self._requests[id], QueueFull("The queue is full; try again later.", retry_after=retry_after))
-        if step.run:
-            requests = [self._requests[id] for id in step.run]
+        for run in step.runs:
+            requests = [self._requests[id] for id in run]
             batch = Batch(requests[0].loaded.runtime, [request.item for request in requests], _union(requests))
             self._engine.submit(batch, partial(self._deliver, requests))
 

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.serving.batcher import Batcher, Step
 
-MAX_BATCH, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH = 4, 6, 0.25, 8
+SIZES, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH, STEP = (1, 2, 4), 8, 0.25, 8, 3
+AHEAD = 2  # least size of a batch that is handed over while another runs
 
 # How long a machine takes, busy as it may be, is no property of the batcher.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,11 +26,12 @@ class Service(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.batcher: Batcher[int] = Batcher(
-            max_batch=MAX_BATCH,
+            sizes=SIZES,
             max_queue=MAX_QUEUE,
             slots=self.slots,
             max_padding=MAX_PADDING,
             item_length=ITEM_LENGTH,
+            length_step=STEP,
         )
         self.now = 0.0
         self.added: dict[int, dict[str, float]] = {}
@@ -39,34 +41,45 @@ class Service(RuleBasedStateMachine):
 
     def take(self, step: Step[int]) -> None:
         before = set(self.waiting)
-        for end, ids in (("run", step.run), ("expired", step.expired), ("refused", step.refused)):
+        ran = [id for run in step.runs for id in run]
+        for end, ids in (("run", ran), ("expired", step.expired), ("refused", step.refused)):
             for id in ids:
                 self.ends[id, end] += 1
                 self.waiting.discard(id)
         for id in step.expired:
             assert self.added[id]["deadline"] <= self.now
-        if not step.run:
-            return
-        self.batches += 1
-        items = [self.added[id] for id in step.run]
-        assert len(items) <= MAX_BATCH
+        in_time = [id for id in before if self.added[id]["deadline"] > self.now]
+        for run in step.runs:
+            self.batches += 1
+            self.is_right(run, in_time)
+            in_time = [id for id in in_time if id not in run]
+
+    def is_right(self, run: tuple[int, ...], in_time: list[int]) -> None:
+        """What holds for a batch of those that could have run."""
+        items = [self.added[id] for id in run]
+        assert len(items) in SIZES
+        assert self.batches == 1 or len(items) >= AHEAD
         assert len({item["group"] for item in items}) == 1
         assert all(item["deadline"] > self.now for item in items)
-        longest = max(item["length"] for item in items)
-        padding = sum(longest - item["length"] for item in items)
-        assert padding <= MAX_PADDING * len(items) * (ITEM_LENGTH + longest)
-        in_time = [id for id in before if self.added[id]["deadline"] > self.now]
-        assert min(in_time, key=self.rank) in step.run
-        for id in step.run:  # first come, first served among equals
+        padding, work = self.padding(items)
+        assert padding <= MAX_PADDING * work
+        assert min(in_time, key=self.rank) in run
+        for id in run:  # first come, first served among equals
             equals = [other for other in in_time if self.kind(other) == self.kind(id) and other < id]
-            assert set(equals) <= set(step.run)
+            assert set(equals) <= set(run)
+
+    def padding(self, items: list[dict[str, float]]) -> tuple[float, float]:
+        """Tokens of padding in a batch, and tokens of work."""
+        lengths = [-(-item["length"] // STEP) * STEP for item in items]
+        longest = max(lengths)
+        return sum(longest - length for length in lengths), len(items) * (ITEM_LENGTH + longest)
 
     def rank(self, id: int) -> tuple[float, int]:
         return self.added[id]["arrival"] - self.added[id]["priority"], id
 
     def kind(self, id: int) -> tuple[float, ...]:
         item = self.added[id]
-        return item["length"], item["priority"], item["group"]
+        return -(-item["length"] // STEP), item["priority"], item["group"]
 
     @rule(
         length=st.integers(0, 24),
@@ -85,6 +98,15 @@ class Service(RuleBasedStateMachine):
         step = self.batcher.add(id, self.now, length, deadline, priority, group)
         assert not (room and step.refused), "refused although there was room"
         self.take(step)
+        if id not in step.refused + step.expired:
+            self.holds_back_no_batch_worth_staging()
+
+    def holds_back_no_batch_worth_staging(self) -> None:
+        """A free slot beside a running batch means that equals of the first in line do not make half a batch."""
+        if self.waiting and self.batcher.running < self.slots:
+            first = self.kind(min(self.waiting, key=self.rank))
+            equals = [id for id in self.waiting if self.kind(id)[0] == first[0] and self.kind(id)[2] == first[2]]
+            assert len(equals) < AHEAD
 
     @precondition(lambda self: self.added)
     @rule(data=st.data())
@@ -104,6 +126,7 @@ class Service(RuleBasedStateMachine):
     def finish(self) -> None:
         self.batches -= 1
         self.take(self.batcher.engine_free(self.now))
+        self.holds_back_no_batch_worth_staging()
 
     @invariant()
     def keeps_count(self) -> None:
@@ -112,7 +135,7 @@ class Service(RuleBasedStateMachine):
 
     @invariant()
     def never_idles_while_something_waits(self) -> None:
-        assert not self.waiting or self.batcher.running == self.slots
+        assert not self.waiting or self.batcher.running
 
     @invariant()
     def each_ends_at_most_once(self) -> None:
@@ -138,12 +161,12 @@ TestTwoSlots = TwoSlotService.TestCase
 TestOneSlot.settings = TestTwoSlots.settings = settings(UNHURRIED, max_examples=120, stateful_step_count=40)
 
 
-def batcher(**options: int | float) -> Batcher[str]:
-    return Batcher(**{"max_batch": 4, "max_queue": 8, **options})  # type: ignore[arg-type]
+def batcher(sizes: tuple[int, ...] = (1, 2, 3, 4), max_queue: int = 8, **options: int | float) -> Batcher[str]:
+    return Batcher(sizes=sizes, max_queue=max_queue, **options)  # type: ignore[arg-type]
 
 
 def test_a_lone_request_runs_at_once() -> None:
-    assert batcher().add("a", 0.0, 5).run == ("a",)
+    assert batcher().add("a", 0.0, 5).runs == (("a",),)
 
 
 def test_a_batch_forms_while_the_engine_is_busy() -> None:
@@ -151,9 +174,66 @@ def test_a_batch_forms_while_the_engine_is_busy() -> None:
     subject.add("a", 0.0, 5)
     for name in "bcdef":
         assert subject.add(name, 0.1, 5) == Step()
-    assert subject.engine_free(1.0).run == ("b", "c", "d", "e")
-    assert subject.engine_free(2.0).run == ("f",)
+    assert subject.engine_free(1.0).runs == (("b", "c", "d", "e"),)
+    assert subject.engine_free(2.0).runs == (("f",),)
     assert subject.engine_free(3.0) == Step()
+
+
+def test_a_batch_has_the_largest_size_that_can_be_filled() -> None:
+    subject: Batcher[int] = Batcher(sizes=(1, 2, 4, 8), max_queue=100)
+    subject.add(-1, 0.0, 5)
+    for id in range(15):
+        subject.add(id, 0.1, 5)
+    sizes = [len(run) for turn in range(1, 6) for run in subject.engine_free(float(turn)).runs]
+    assert sizes == [8, 4, 2, 1]
+
+
+def test_fewer_than_the_smallest_size_do_not_wait_for_more() -> None:
+    subject = batcher(sizes=(4,))
+    assert subject.add("a", 0.0, 5).runs == (("a",),)
+    for name in "bcd":
+        subject.add(name, 0.1, 5)
+    assert subject.engine_free(1.0).runs == (("b", "c", "d"),)
+
+
+def test_a_second_batch_is_handed_over_early_when_it_is_half_of_the_largest() -> None:
+    subject = batcher(sizes=(1, 2, 4, 8), slots=2)
+    assert subject.add("a", 0.0, 5).runs == (("a",),)
+    assert [subject.add(name, 0.0, 5).runs for name in "bcde"] == [(), (), (), (("b", "c", "d", "e"),)]
+    assert subject.add("f", 0.0, 5).runs == ()
+    assert subject.engine_free(1.0).runs == ()
+    assert subject.engine_free(2.0).runs == (("f",),)
+
+
+def test_an_idle_engine_gets_two_batches_at_once_where_two_are_worth_it() -> None:
+    subject = batcher(slots=2)
+    subject.add("running", 0.0, 5)
+    subject.add("x", 0.0, 5, group="x")  # a group of its own, first in line, and less than half
+    for name in "ab":
+        subject.add(name, 0.1, 5)
+    assert len(subject) == 3
+    assert subject.engine_free(1.0).runs == (("x",), ("a", "b"))
+
+
+def test_more_slots_can_be_given_later() -> None:
+    subject = batcher(sizes=(1, 2, 4))
+    assert subject.add("a", 0.0, 5).runs == (("a",),)
+    subject.add("b", 0.0, 5)
+    subject.widen(2)
+    assert subject.add("c", 0.0, 5).runs == (("b", "c"),)
+    assert subject.running == 2
+    subject.widen(1)
+    subject.engine_free(1.0)
+    subject.engine_free(1.0)
+    assert subject.running == 0
+
+
+def test_lengths_that_are_padded_to_the_same_step_are_equal() -> None:
+    subject = batcher(item_length=0, max_padding=0.01, length_step=8)
+    subject.add("running", 0.0, 1)
+    for name, length in (("a", 9), ("b", 16), ("c", 17), ("d", 12)):
+        subject.add(name, 0.0, length)
+    assert subject.engine_free(1.0).runs == (("a", "b", "d"),)
 
 
 def test_similar_lengths_run_together() -> None:
@@ -161,36 +241,36 @@ def test_similar_lengths_run_together() -> None:
     subject.add("running", 0.0, 1)
     for name, length in (("short", 4), ("long", 40), ("short too", 5), ("long too", 38)):
         subject.add(name, 0.0, length)
-    assert subject.engine_free(1.0).run == ("short", "short too")
-    assert subject.engine_free(2.0).run == ("long", "long too")
+    assert subject.engine_free(1.0).runs == (("short", "short too"),)
+    assert subject.engine_free(2.0).runs == (("long", "long too"),)
 
 
 def test_a_full_batch_leaves_the_least_similar_behind() -> None:
-    subject = batcher(max_batch=3)
+    subject = batcher(sizes=(1, 2, 3))
     subject.add("running", 0.0, 1)
     for name, length in (("a", 10), ("b", 14), ("c", 11), ("d", 9)):
         subject.add(name, 0.0, length)
-    assert set(subject.engine_free(1.0).run) == {"a", "c", "d"}
+    assert set(subject.engine_free(1.0).runs[0]) == {"a", "c", "d"}
 
 
 @UNHURRIED
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.integers(31, 60))
 def test_the_oldest_is_not_starved_by_better_fitting_newcomers(newcomers: list[int], length: int) -> None:
-    subject: Batcher[int] = Batcher(max_batch=2, max_queue=100, item_length=0, max_padding=0.1)
+    subject: Batcher[int] = Batcher(sizes=(1, 2), max_queue=100, item_length=0, max_padding=0.1)
     subject.add(-1, 0.0, 1)
     subject.add(-2, 0.0, length)
     for id, shorter in enumerate(newcomers):
         subject.add(id, 0.5, shorter)
-    assert -2 in subject.engine_free(1.0).run
+    assert -2 in subject.engine_free(1.0).runs[0]
 
 
 def test_priority_overtakes_but_does_not_starve() -> None:
-    subject = batcher(max_batch=1, priority_seconds=2.0)
+    subject = batcher(sizes=(1,), priority_seconds=2.0)
     subject.add("running", 0.0, 1)
     subject.add("patient", 0.0, 1)
     subject.add("urgent", 1.0, 1, priority=1)
     subject.add("urgent but late", 2.5, 1, priority=1)
-    order = [subject.engine_free(3.0).run[0] for _ in range(3)]
+    order = [subject.engine_free(3.0).runs[0][0] for _ in range(3)]
     assert order == ["urgent", "patient", "urgent but late"]
 
 
@@ -199,8 +279,8 @@ def test_groups_do_not_mix() -> None:
     subject.add("running", 0.0, 1, group="x")
     for name, group in (("a", "x"), ("b", "y"), ("c", "x")):
         subject.add(name, 0.0, 1, group=group)
-    assert subject.engine_free(1.0).run == ("a", "c")
-    assert subject.engine_free(2.0).run == ("b",)
+    assert subject.engine_free(1.0).runs == (("a", "c"),)
+    assert subject.engine_free(2.0).runs == (("b",),)
 
 
 def test_a_full_queue_refuses_and_the_expired_make_room() -> None:
@@ -210,7 +290,7 @@ def test_a_full_queue_refuses_and_the_expired_make_room() -> None:
     subject.add("b", 0.0, 1)
     assert subject.add("c", 1.0, 1) == Step(refused=("c",))
     assert subject.add("d", 5.0, 1) == Step(expired=("a",))
-    assert subject.engine_free(6.0).run == ("b", "d")
+    assert subject.engine_free(6.0).runs == (("b", "d"),)
 
 
 def test_what_expired_does_not_run() -> None:
@@ -219,7 +299,7 @@ def test_what_expired_does_not_run() -> None:
     subject.add("running", 1.0, 1)
     subject.add("a", 1.0, 1, deadline=2.0)
     subject.add("b", 1.0, 1, deadline=3.0)
-    assert subject.engine_free(2.0) == Step(run=("b",), expired=("a",))
+    assert subject.engine_free(2.0) == Step(runs=(("b",),), expired=("a",))
 
 
 def test_cancelled_requests_do_not_run() -> None:
@@ -241,4 +321,7 @@ def test_misuse_is_an_error() -> None:
     with pytest.raises(ValueError, match="waits already"):
         subject.add("a", 0.0, 1)
     with pytest.raises(ValueError, match="1 or more"):
-        batcher(max_batch=0)
+        batcher(slots=0)
+    for sizes in ((), (0, 1), (2, 1), (1, 1)):
+        with pytest.raises(ValueError, match="ascending"):
+            batcher(sizes=sizes)

@@ -67,7 +67,7 @@ class CountingPool(IntakePool):
 async def test_sixty_four_clients_share_batches_and_each_gets_its_own_answer(tiny_bundle: Path) -> None:
     clients = 64
     pool = CountingPool(threads=2)
-    async with running(tiny_bundle, pool, batch_sizes=(1, 8, 32), max_queue=clients) as bench:
+    async with running(tiny_bundle, pool, batch_sizes=(1, 2, 4, 8, 16, 32), max_queue=clients) as bench:
         alone = [numbers(await bench.pipeline.predict(parts(seed), ALL)) for seed in range(clients)]
         for first in range(clients):
             for second in range(first):
