@@ -21,12 +21,14 @@ from safetensors.numpy import save as save_safetensors
 from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
 from model.golden_case import GoldenCase
+from model.graph import GraphError, check_references
 from model.preprocess import TextTokenizer
 
 FORMAT_VERSION = 1
-MANIFEST, WEIGHTS, CALIBRATION, GOLDEN, REPORT, CARD = (
+MANIFEST, WEIGHTS, GRAPH, CALIBRATION, GOLDEN, REPORT, CARD = (
     "bundle.yaml",
     "model.safetensors",
+    "graph.onnx",
     "calibration.json",
     "golden.json",
     "report.json",
@@ -56,7 +58,11 @@ class Manifest(BaseModel):
 
 @dataclass
 class Bundle:
-    """A bundle whose files were read and found consistent; the network is built by `model.predictor`."""
+    """A bundle whose files were read and found consistent.
+
+    `weights`: parameter -> values; `graph`: the network as ONNX, which some bundles have. A runtime makes one of the
+    two answer.
+    """
 
     path: Path
     config: Config
@@ -68,6 +74,7 @@ class Bundle:
     provenance: dict[str, Any]
     digest: str
     weights: dict[str, NDArray[np.generic]] = field(repr=False)
+    graph: Path | None
 
     @property
     def name(self) -> str:
@@ -178,6 +185,13 @@ def load_bundle(path: str | Path) -> Bundle:
     except (ValueError, TypeError) as error:
         raise BundleError(f"{path / GOLDEN}: not a list of cases: {error}") from None
     weights = _read_weights(path / WEIGHTS, content[WEIGHTS], manifest.relation)
+    graph = None
+    if GRAPH in manifest.checksums:
+        graph = path / GRAPH
+        try:
+            check_references(_read_checked(path, GRAPH, manifest), WEIGHTS, content[WEIGHTS])
+        except GraphError as error:
+            raise BundleError(f"{graph}: {error}") from None
     digest = hashlib.sha256(repr(sorted(manifest.checksums.items())).encode() + _canonical(manifest.config)).hexdigest()
     return Bundle(
         path=path,
@@ -190,6 +204,7 @@ def load_bundle(path: str | Path) -> Bundle:
         provenance=manifest.provenance,
         digest=digest[:16],
         weights=weights,
+        graph=graph,
     )
 
 
@@ -208,9 +223,9 @@ def save_bundle(
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     (path / MANIFEST).unlink(missing_ok=True)
-    # What was measured on other weights does not hold for these.
-    (path / REPORT).unlink(missing_ok=True)
-    (path / CARD).unlink(missing_ok=True)
+    # What was made from, or measured on, other weights does not hold for these.
+    for stale in (GRAPH, REPORT, CARD):
+        (path / stale).unlink(missing_ok=True)
     files: dict[str, bytes] = {
         WEIGHTS: save_safetensors(dict(weights)),
         CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
@@ -234,9 +249,24 @@ def save_bundle(
         checksums=checksums,
         provenance=provenance,
     )
+    _write_manifest(path, manifest)
+    return path
+
+
+def add_graph(path: Path, content: bytes) -> None:
+    """Put a graph into a bundle, or in the place of the one that it has. An interruption leaves no half of it."""
+    manifest = _read_manifest(path / MANIFEST)
+    if manifest.checksums.pop(GRAPH, None) is not None:
+        # A graph that the manifest does not name is not looked at.
+        _write_manifest(path, manifest)
+    write_atomically(path / GRAPH, content)
+    manifest.checksums[GRAPH] = hashlib.sha256(content).hexdigest()
+    _write_manifest(path, manifest)
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
     document = yaml.safe_dump(manifest.model_dump(), sort_keys=False, allow_unicode=True, width=110)
     write_atomically(path / MANIFEST, document.encode())
-    return path
 
 
 def write_atomically(path: Path, content: bytes) -> None:

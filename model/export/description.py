@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from model.bundle import Bundle
-from model.config import Config, ImageModality
+from model.config import ImageModality
+from model.export.names import graph_names
 from model.preprocess import PAD_ID, START
 
 # The key of the document among the file's metadata, and the version of its layout.
 KEY = "trunkline"
 DESCRIPTION_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Names:
-    """What the graph calls its ends: modality -> input, task -> output, and the two that belong to neither."""
-
-    inputs: dict[str, str]
-    present: str
-    outputs: dict[str, str]
-    alpha: str
-
-
-def graph_names(config: Config) -> Names:
-    """Names for a config's ends: those of the config, with `_` behind one that is taken (all must differ)."""
-    used = {"present", "alpha"}
-
-    def unused(names: Iterable[str]) -> dict[str, str]:
-        chosen = {}
-        for name in names:
-            candidate = name
-            while candidate in used:
-                candidate += "_"
-            used.add(candidate)
-            chosen[name] = candidate
-        return chosen
-
-    return Names(unused(config.modalities), "present", unused(config.tasks), "alpha")
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.calibration import pattern_key, patterns_of
 from model.config import ImageModality, Modality
-from model.export.description import graph_names
 from model.export.errors import ExportError
+from model.export.names import graph_names
 from model.golden import prepare
 from model.outputs import Outputs
 from model.predictor import Predictor

@@ -14,7 +14,7 @@ import pytest
 
 from model.bundle import Bundle, load_bundle
 from model.config import ImageModality
-from model.export.description import Names, graph_names
+from model.export.names import Names, graph_names
 from model.export.onnx_file import export_onnx
 from model.export.parity import Parity
 from model.predictor import Predictor

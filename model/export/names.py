@@ -1,0 +1,35 @@
+"""What a graph calls its ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from model.config import Config
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the graph calls its ends: modality -> input, task -> output, and the two that belong to neither."""
+
+    inputs: dict[str, str]
+    present: str
+    outputs: dict[str, str]
+    alpha: str
+
+
+def graph_names(config: Config) -> Names:
+    """Names for a config's ends: those of the config, with `_` behind one that is taken (all must differ)."""
+    used = {"present", "alpha"}
+
+    def unused(names: Iterable[str]) -> dict[str, str]:
+        chosen = {}
+        for name in names:
+            candidate = name
+            while candidate in used:
+                candidate += "_"
+            used.add(candidate)
+            chosen[name] = candidate
+        return chosen
+
+    return Names(unused(config.modalities), "present", unused(config.tasks), "alpha")
