@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import docs, health, metrics, models, openapi, predict, problems
+from app.api.direct import Direct
 from app.api.envelope import Envelope
 from app.intake import IntakePool, prepare
 from app.serving.backend import LocalBackend
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | 
     app.state.settings = settings
     app.state.pipeline = pipeline
     app.state.metrics = counted
+    app.state.predict = endpoint = predict.Endpoint(pipeline, settings, counted)
     app.state.on_failure = None
     problems.install(app)
     for router in (predict.router, models.router, health.router, metrics.router):
@@ -67,6 +69,7 @@ def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | 
     docs.install(app)
     app.include_router(page)
     openapi.install(app)
+    app.add_middleware(Direct, endpoint=endpoint)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.api.body import Part, from_base64, shown
+from app.api.body import from_base64, shown
 from app.api.problems import Malformed, UnknownPart
+from app.api.split import Part
 from app.errors import InvalidOption, TooLarge, UndecodableImage
 from app.serving.types import Options
 from model.config import RESERVED_NAMES, Config, ImageModality

@@ -8,6 +8,7 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -15,12 +16,14 @@ from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.api.problems import Malformed
+from app.api.split import Part, plain_boundary, split
 from app.errors import TooLarge
 
 MAX_PARTS = 128
 OPTION_BYTES = 64 << 10  # of one option
 _OVERHEAD = 256 << 10  # boundaries, part headers and options of one body
 _LARGE = 1 << 20  # a JSON body from here on is parsed off the event loop
+_WHOLE = 1 << 20  # a multipart body up to here may be held whole before it is parsed
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,15 @@ class PartLimits:
         """Bytes that part `name` may have."""
         return self.by_name.get(name, self.other)
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Bytes that a multipart body may have."""
         return sum(self.by_name.values()) + _OVERHEAD
 
-    @property
+    @cached_property
     def total_json(self) -> int:
         """Bytes that a JSON body may have: base64 needs four characters for three bytes."""
         return self.total * 4 // 3 + 4
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a multipart body. `filename` is None for a plain field."""
-
-    name: str
-    filename: str | None
-    data: bytes
 
 
 def shown(name: str) -> str:
@@ -60,16 +54,31 @@ def shown(name: str) -> str:
 
 
 async def read_multipart(
-    stream: AsyncIterator[bytes], content_type: str, limits: PartLimits, on_size: Callable[[int], None]
+    stream: AsyncIterator[bytes],
+    content_type: str,
+    limits: PartLimits,
+    on_size: Callable[[int], None],
+    announced: int | None = None,
 ) -> list[Part]:
     """Every part of a multipart body in order; `on_size` hears how many bytes have come so far.
 
-    Raises Malformed, or TooLarge as soon as a limit is passed.
+    `announced`: the size that the body was said to have, None where nobody said. Raises Malformed, or TooLarge as soon
+    as a limit is passed.
     """
-    collector = _Collector(content_type, limits)
-    async for chunk in _bounded(stream, limits.total, on_size):
-        collector.feed(chunk)
-    return collector.finish()
+    bounded = _bounded(stream, limits.total, on_size)
+    boundary = plain_boundary(content_type)
+    if boundary is None or announced is None or announced > _WHOLE:
+        collector = _Collector(content_type, limits)
+        async for chunk in bounded:
+            collector.feed(chunk)
+        return collector.finish()
+    body = b"".join([chunk async for chunk in bounded])
+    parts = split(body, boundary, limits.by_name, limits.other, MAX_PARTS)
+    if parts is None:
+        collector = _Collector(content_type, limits)
+        collector.feed(body)
+        return collector.finish()
+    return parts
 
 
 async def _bounded(stream: AsyncIterator[bytes], total: int, on_size: Callable[[int], None]) -> AsyncIterator[bytes]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from app.api.asked import Asked, asked_in_json, asked_in_parts, model_of_json, model_of_parts
 from app.api.body import PartLimits, read_json, read_multipart
@@ -40,10 +42,11 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from model.config import ImageModality
 
+PATH = "/predict"
 router = APIRouter(tags=["predict"])
 
 _MULTIPART, _JSON = "multipart/form-data", "application/json"
-_DEADLINE = re.compile(r"[0-9]{1,7}")
+_DEADLINE = re.compile(rb"[0-9]{1,7}")
 _REFUSALS = (
     Malformed, UnknownModel, TooLarge, UnsupportedMediaType, UnsupportedFormat, NothingToPredict, UnknownPart,
     UnknownTask, InvalidOption, UndecodableImage, QueueFull, InferenceFailed, EngineUnavailable, Draining,
@@ -52,7 +55,7 @@ _REFUSALS = (
 
 
 @router.post(
-    "/predict",
+    PATH,
     response_model=Prediction,
     summary="Predict every task from a photo, its text, or both",
     responses=problems(*_REFUSALS),
@@ -63,116 +66,158 @@ async def predict(request: Request) -> Response:
 
     In JSON a picture is base64. Leave a modality out and the answer is based on the others.
     """
-    began = time.monotonic()
-    pipeline: Pipeline = request.app.state.pipeline
-    with _counted(request):
-        media_type, deadline = _read_head(request, began)
-    with pipeline.admit(_announced(request), deadline) as ticket:
-        with _counted(request):
-            try:
-                async with asyncio.timeout(ticket.remaining):
-                    asked = await _read_body(request, media_type, ticket.resize)
-            except TimeoutError:
-                raise DeadlineExceeded("The upload did not end before its deadline.") from None
-        parsed = time.monotonic()
-        answer = await _while_connected(
-            request, pipeline.predict(asked.inputs, asked.options, model=asked.model, ticket=ticket)
-        )
-    return _respond(request.state.request_id, answer, parsed - began, time.monotonic() - began)
+    endpoint: Endpoint = request.app.state.predict
+    return await endpoint(request.scope, request.receive)
 
 
-@contextmanager
-def _counted(request: Request) -> Iterator[None]:
-    """Count a request that ends in here; `Pipeline.admit` and `Pipeline.predict` count those that end in them."""
-    metrics: Metrics = request.app.state.metrics
-    try:
-        yield
-    except ServiceError as error:
-        metrics.request(error.code)
-        raise
-    except (ClientDisconnect, asyncio.CancelledError):
-        metrics.request("cancelled")
-        raise
-    except Exception:
-        metrics.request(InternalError.code)
-        raise
+@dataclass(frozen=True)
+class _Head:
+    """What a request's headers say, as far as it matters here."""
+
+    media_type: str
+    content_type: str
+    announced: int | None  # bytes of the body; None where it comes in chunks
+    deadline: float  # a time.monotonic() value
 
 
-def _read_head(request: Request, began: float) -> tuple[str, float]:
-    """The body's media type and the deadline. Raises UnsupportedMediaType or InvalidOption."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in (_MULTIPART, _JSON):
-        raise UnsupportedMediaType(f"Send {_MULTIPART} or {_JSON}, not {media_type[:64] or 'a body without a type'}.")
-    if request.scope["query_string"]:
-        raise InvalidOption("Options go into the body, beside the inputs, not into the query string.")
-    settings: Settings = request.app.state.settings
-    return media_type, began + _seconds_allowed(request, settings)
+class Endpoint:
+    """Answers POST /predict from what ASGI gives, without a framework in between; `app.api.direct` calls it."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, metrics: Metrics) -> None:
+        """Serve what `pipeline` has loaded."""
+        self._pipeline = pipeline
+        self._settings = settings
+        self._metrics = metrics
+        self._limits: tuple[int, PartLimits] = (0, PartLimits({}))
+
+    async def __call__(self, scope: Scope, receive: Receive) -> Response:
+        """The answer to one request. Raises ServiceError, and ClientDisconnect when there is nobody left to hear it."""
+        began = time.monotonic()
+        with self._counted():
+            head = self._read_head(scope, began)
+        announced = head.announced or 0
+        with self._pipeline.admit(announced, head.deadline) as ticket:
+
+            def hold(size: int) -> None:
+                # What was announced is held from the start.
+                if size > announced:
+                    ticket.resize(size)
+
+            with self._counted():
+                try:
+                    async with asyncio.timeout(ticket.remaining):
+                        asked = await self._read_body(head, receive, hold)
+                except TimeoutError:
+                    raise DeadlineExceeded("The upload did not end before its deadline.") from None
+            parsed = time.monotonic()
+            work = self._pipeline.predict(asked.inputs, asked.options, model=asked.model, ticket=ticket)
+            answer = await _while_connected(receive, work)
+        return _respond(scope["state"]["request_id"], answer, parsed - began, time.monotonic() - began)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a request that ends in here; `Pipeline.admit` and `Pipeline.predict` count those that end in them."""
+        try:
+            yield
+        except ServiceError as error:
+            self._metrics.request(error.code)
+            raise
+        except (ClientDisconnect, asyncio.CancelledError):
+            self._metrics.request("cancelled")
+            raise
+        except Exception:
+            self._metrics.request(InternalError.code)
+            raise
+
+    def _read_head(self, scope: Scope, began: float) -> _Head:
+        """Raises UnsupportedMediaType or InvalidOption."""
+        content_type, announced, deadline = "", None, self._settings.deadline
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                content_type = value.decode("latin-1")
+            elif name == b"content-length" and value.isdigit():
+                announced = int(value)
+            elif name == b"x-deadline-ms":
+                deadline = self._seconds_allowed(value)
+        media_type = content_type.partition(";")[0].strip().lower()
+        if media_type not in (_MULTIPART, _JSON):
+            shown = media_type[:64] or "a body without a type"
+            raise UnsupportedMediaType(f"Send {_MULTIPART} or {_JSON}, not {shown}.")
+        if scope["query_string"]:
+            raise InvalidOption("Options go into the body, beside the inputs, not into the query string.")
+        return _Head(media_type, content_type, announced, began + deadline)
+
+    def _seconds_allowed(self, given: bytes) -> float:
+        if not _DEADLINE.fullmatch(given) or int(given) == 0:
+            raise InvalidOption("X-Deadline-Ms must be a whole number of milliseconds from 1 to 9999999.")
+        # A client may ask for less time than the service grants, never for more.
+        return min(int(given) / 1000, self._settings.deadline)
+
+    async def _read_body(self, head: _Head, receive: Receive, hold: Callable[[int], None]) -> Asked:
+        """The request's body, sorted into inputs and options of the model that it names."""
+        registry = self._pipeline.registry
+        limits = self._part_limits(registry)
+        total = limits.total if head.media_type == _MULTIPART else limits.total_json
+        if head.announced is not None and head.announced > total:
+            raise TooLarge(f"The body is larger than the {total} bytes that are taken.")
+        stream = _chunks(receive)
+        if head.media_type == _MULTIPART:
+            parts = await read_multipart(stream, head.content_type, limits, hold, head.announced)
+            model = model_of_parts(parts)
+            return asked_in_parts(parts, model, registry.get(model).bundle.config)
+        document = await read_json(stream, limits, hold)
+        model = model_of_json(document)
+        return asked_in_json(document, model, registry.get(model).bundle.config, self._settings.max_text_bytes)
+
+    def _part_limits(self, registry: Registry) -> PartLimits:
+        """Which part may have how many bytes: the model that a request names may come last, so over all models."""
+        names = registry.names()
+        if self._limits[0] != len(names):  # models come, none goes
+            sizes: dict[str, int] = {}
+            for name in names:
+                for part, modality in registry.get(name).bundle.config.modalities.items():
+                    image = isinstance(modality, ImageModality)
+                    size = self._settings.max_image_bytes if image else self._settings.max_text_bytes
+                    sizes[part] = max(size, sizes.get(part, 0))
+            self._limits = len(names), PartLimits(sizes)
+        return self._limits[1]
 
 
-def _seconds_allowed(request: Request, settings: Settings) -> float:
-    given = request.headers.get("x-deadline-ms")
-    if given is None:
-        return settings.deadline
-    if not _DEADLINE.fullmatch(given) or int(given) == 0:
-        raise InvalidOption("X-Deadline-Ms must be a whole number of milliseconds from 1 to 9999999.")
-    # A client may ask for less time than the service grants, never for more.
-    return min(int(given) / 1000, settings.deadline)
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises ClientDisconnect."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
 
-def _announced(request: Request) -> int:
-    """Bytes of the body as its header has them, 0 where it comes in chunks."""
-    given = request.headers.get("content-length", "0")
-    return int(given) if given.isdecimal() else 0
-
-
-def _limits(registry: Registry, settings: Settings) -> PartLimits:
-    """Which part may have how many bytes: the model that a request names may come last, so over all models."""
-    sizes: dict[str, int] = {}
-    for name in registry.names():
-        for part, modality in registry.get(name).bundle.config.modalities.items():
-            size = settings.max_image_bytes if isinstance(modality, ImageModality) else settings.max_text_bytes
-            sizes[part] = max(size, sizes.get(part, 0))
-    return PartLimits(sizes)
-
-
-async def _read_body(request: Request, media_type: str, on_size: Callable[[int], None]) -> Asked:
-    """The request's body, sorted into inputs and options of the model that it names."""
-    registry: Registry = request.app.state.pipeline.registry
-    settings: Settings = request.app.state.settings
-    limits = _limits(registry, settings)
-    total = limits.total if media_type == _MULTIPART else limits.total_json
-    if _announced(request) > total:
-        raise TooLarge(f"The body is larger than the {total} bytes that are taken.")
-    if media_type == _MULTIPART:
-        parts = await read_multipart(request.stream(), request.headers["content-type"], limits, on_size)
-        model = model_of_parts(parts)
-        return asked_in_parts(parts, model, registry.get(model).bundle.config)
-    document = await read_json(request.stream(), limits, on_size)
-    model = model_of_json(document)
-    return asked_in_json(document, model, registry.get(model).bundle.config, settings.max_text_bytes)
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+async def _while_connected(receive: Receive, work: Awaitable[Answer]) -> Answer:
     """The result of `work`, which is cancelled when the client goes away. Raises ClientDisconnect then."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        # The body has been read, so nothing else can come.
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        # The task was cancelled from outside, too, where counting our own cancellation out leaves one.
+        if gone and not task.uncancel():
+            raise ClientDisconnect from None
+        raise
     finally:
-        for future in (task, gone):
-            if not future.done():
-                future.cancel()
-                with suppress(asyncio.CancelledError, ServiceError):
-                    await future
-
-
-async def _disconnected(request: Request) -> None:
-    """Return when the client has gone away; its body has been read, so nothing else can come."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        watcher.cancel()
 
 
 def _respond(request_id: str, answer: Answer, parse: float, total: float) -> Response:

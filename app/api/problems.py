@@ -137,6 +137,13 @@ def response(error: ServiceError, request_id: str) -> Response:
     return Response(body, kind.status, headers, MEDIA_TYPE)
 
 
+def told(error: ServiceError, request_id: str) -> Response:
+    """The response to a request that ended in `error`; what is a fault of the service goes into the log, too."""
+    if isinstance(error, InferenceFailed):
+        logger.error("inference failed", exc_info=error, extra={"request_id": request_id})
+    return response(error, request_id)
+
+
 def internal(request_id: str) -> Response:
     """The response to a fault of our own: it gives nothing away but the id to look for in the log."""
     return response(InternalError(KINDS[InternalError].example), request_id)
@@ -147,9 +154,7 @@ def install(app: FastAPI) -> None:
 
     async def service_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
-        if isinstance(error, InferenceFailed):
-            logger.error("inference failed", exc_info=error, extra={"request_id": request.state.request_id})
-        return response(error, request.state.request_id)
+        return told(error, request.state.request_id)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
