@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,34 +185,44 @@ class Batch:
         return len(self.present)
 
 
-def collate(items: Sequence[Item], config: Config) -> Batch:
-    """Put items side by side; rows that lack a modality hold zeros there and False in `present`."""
+def collate(items: Sequence[Item], config: Config, into: Mapping[str, NDArray[Any]] | None = None) -> Batch:
+    """Put items side by side; rows that lack a modality hold zeros there and False in `present`.
+
+    `into`: arrays to write to, by modality, of the shapes that `Batch` describes; texts are padded to the length of
+    theirs, which is at least that of the longest. A modality that is not named there gets a new array.
+    """
     names = list(config.modalities)
     present = np.array([[name in item for name in names] for item in items], dtype=np.bool_).reshape(-1, len(names))
     inputs: dict[str, NDArray[np.generic]] = {}
     for column, name in enumerate(names):
-        rows = np.flatnonzero(present[:, column])
-        if not len(rows):
+        if not present[:, column].any():
             continue
         modality = config.modalities[name]
+        out = into.get(name) if into else None
         if isinstance(modality, ImageModality):
-            stack = np.zeros((len(items), modality.height, modality.width, 3), dtype=np.uint8)
-            for row in rows.tolist():
-                stack[row] = items[row][name]
-            inputs[name] = stack
+            if out is None:
+                out = np.empty((len(items), modality.height, modality.width, 3), dtype=np.uint8)
+            for row, item in enumerate(items):
+                out[row] = item.get(name, 0)
+            inputs[name] = out
         else:
-            inputs[name] = pad_tokens([items[row].get(name) for row in range(len(items))])
+            inputs[name] = pad_tokens([item.get(name) for item in items], out)
     return Batch(inputs, present)
 
 
-def pad_tokens(ids: Sequence[NDArray[np.generic] | None]) -> NDArray[np.int64]:
-    """Token id arrays side by side: int64 [B, longest], PAD_ID behind each and throughout the missing ones."""
-    longest = max((len(row) for row in ids if row is not None), default=1)
-    padded = np.full((len(ids), longest), PAD_ID, dtype=np.int64)
+def pad_tokens(ids: Sequence[NDArray[np.generic] | None], out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Token id arrays side by side: int64 [B, L], PAD_ID behind each and throughout the missing ones.
+
+    L is that of `out`, which is written to, or else the length of the longest.
+    """
+    if out is None:
+        longest = max((len(row) for row in ids if row is not None), default=1)
+        out = np.empty((len(ids), longest), dtype=np.int64)
+    out[:] = PAD_ID
     for row, values in enumerate(ids):
         if values is not None:
-            padded[row, : len(values)] = values
-    return padded
+            out[row, : len(values)] = values
+    return out
 
 
 # Letters and digits of any script; for English this is [a-z0-9'-]+.

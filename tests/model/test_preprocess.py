@@ -269,6 +269,15 @@ def test_collate_pads_and_marks_what_is_missing() -> None:
     assert pad_tokens([None, None]).tolist() == [[PAD_ID], [PAD_ID]]
 
 
+def test_collate_writes_to_the_arrays_that_it_is_given() -> None:
+    items = [{"text": np.array([2, 5, 6])}, {"image": np.full((16, 12, 3), 7, dtype=np.uint8)}]
+    into = {"image": np.full((2, 16, 12, 3), 9, dtype=np.uint8), "text": np.full((2, 8), 9)}
+    batch = collate(items, tiny_config(), into)
+    assert all(batch.inputs[name] is array for name, array in into.items())
+    assert into["text"].tolist() == [[2, 5, 6, 0, 0, 0, 0, 0], [0] * 8]
+    assert [set(row.ravel().tolist()) for row in into["image"]] == [{0}, {7}]
+
+
 def test_label_words_have_singular_and_plural() -> None:
     tasks = {
         "kind": {"kind": "multiclass", "labels": ["Shirts", "Track Suit", "Accessories", "Schuhgröße"]},
