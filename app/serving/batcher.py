@@ -12,15 +12,16 @@ The rules, in the order in which they bind:
    staged early, and keep out those who arrive before it can run.
 2. Nothing starves: the request of the smallest rank is in the next batch, always. The rank is its arrival time, less
    `priority_seconds` a step of priority, so that a request of low priority still overtakes later ones.
-3. A batch is of one group, and of similar lengths: its other places go to the waiting requests nearest in length to
-   the first, until it is full or its padding would exceed `max_padding`. Among equals: first come, first served.
+3. A batch is of one group, and of similar lengths: its other places go to those nearest in length to the first, until
+   it is full or its padding would exceed `max_padding`. Among equals: first come, first served. Only the first in line,
+   enough for two full batches, are looked at, so that an unusual length is not overtaken by a whole queue.
 4. A batch has one of the given sizes, the largest that can be filled: no row is padding.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -46,6 +47,7 @@ class _Waiting(Generic[Id]):
     group: Hashable
 
 
+_CANDIDATES = 2  # full batches that are chosen from
 _rank = attrgetter("rank")
 
 
@@ -57,8 +59,7 @@ class Batcher(Generic[Id]):
     padding is judged by the work that it really adds. Its default was measured on the shipped bundle, the sizes and
     the rest chosen by simulation: docs/decisions/0006-batching.md.
 
-    Requests wait in lanes, one a group and length, each in order of rank: choosing a batch looks at the lanes and at
-    the batch's own requests, not at all that wait.
+    Each group waits in a line, in order of rank: a batch is chosen from the head of a line, not from all that wait.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Batcher(Generic[Id]):
         self._length_step = length_step
         self._priority_seconds = priority_seconds
         self._waiting: dict[Id, _Waiting[Id]] = {}
-        self._lanes: dict[Hashable, dict[int, list[_Waiting[Id]]]] = {}  # group -> length -> by rank
+        self._lines: dict[Hashable, list[_Waiting[Id]]] = {}  # by rank
         self._earliest = float("inf")  # no deadline of those that wait is before this
         self._arrivals = 0
 
@@ -130,7 +131,7 @@ class Batcher(Generic[Id]):
         rank = (now - priority * self._priority_seconds, self._arrivals)
         padded = -(-length // self._length_step) * self._length_step
         item = self._waiting[id] = _Waiting(id, rank, padded, deadline, group)
-        insort(self._lanes.setdefault(group, {}).setdefault(padded, []), item, key=_rank)
+        insort(self._lines.setdefault(group, []), item, key=_rank)
         self._earliest = min(self._earliest, deadline)
         step = self._next(now)
         return Step(step.runs, expired + step.expired)
@@ -175,33 +176,25 @@ class Batcher(Generic[Id]):
 
     def _drop(self, item: _Waiting[Id]) -> None:
         del self._waiting[item.id]
-        lanes = self._lanes[item.group]
-        lane = lanes[item.length]
-        del lane[bisect_left(lane, item.rank, key=_rank)]
-        if not lane:
-            del lanes[item.length]
-            if not lanes:
-                del self._lanes[item.group]
+        line = self._lines[item.group]
+        del line[bisect_left(line, item.rank, key=_rank)]
+        if not line:
+            del self._lines[item.group]
 
     def _choose(self) -> list[_Waiting[Id]]:
-        first = min((lane[0] for lanes in self._lanes.values() for lane in lanes.values()), key=_rank)
+        line = min(self._lines.values(), key=lambda line: line[0].rank)
+        first = line[0]
+        candidates = line[: _CANDIDATES * self._sizes[-1]]
+        # Stable, so that those of one distance stay in order of rank.
+        candidates.sort(key=lambda item: abs(item.length - first.length))
         batch: list[_Waiting[Id]] = []
         total, longest = 0, first.length
-        for item in self._nearest(first):
+        for item in candidates[: self._sizes[-1]]:
             size = len(batch) + 1
             total, longest = total + item.length, max(longest, item.length)
             if size * longest - total > self._max_padding * size * (self._item_length + longest):
                 break
             batch.append(item)
-            if size == self._sizes[-1]:
-                break
         fitting = bisect_right(self._sizes, len(batch))
         # Fewer than the smallest size run as they are: nothing waits for batchmates.
         return batch[: self._sizes[fitting - 1]] if fitting else batch
-
-    def _nearest(self, first: _Waiting[Id]) -> Iterator[_Waiting[Id]]:
-        """Those of the group of `first`, by distance in length and then by rank."""
-        lanes = self._lanes[first.group]
-        for distance in sorted({abs(length - first.length) for length in lanes}):
-            shorter, longer = lanes.get(first.length - distance, []), lanes.get(first.length + distance, [])
-            yield from shorter if not distance or not longer else sorted(shorter + longer, key=_rank)

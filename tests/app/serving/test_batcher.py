@@ -228,6 +228,15 @@ def test_more_slots_can_be_given_later() -> None:
     assert subject.running == 0
 
 
+def test_batchmates_are_chosen_from_enough_for_two_batches_not_from_all_that_wait() -> None:
+    subject: Batcher[int] = Batcher(sizes=(1, 2, 4), max_queue=100, item_length=0, max_padding=0.1)
+    subject.add(-1, 0.0, 5)
+    for id, length in enumerate([5, 40, 40, 40, 40, 40, 40, 5, 5, 5, 5]):
+        subject.add(id, 0.0, length)
+    runs = [subject.engine_free(float(turn)).runs[0] for turn in range(1, 5)]
+    assert runs == [(0, 7), (1, 2, 3, 4), (5, 6), (8, 9)]
+
+
 def test_lengths_that_are_padded_to_the_same_step_are_equal() -> None:
     subject = batcher(item_length=0, max_padding=0.01, length_step=8)
     subject.add("running", 0.0, 1)
