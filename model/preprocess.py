@@ -25,13 +25,29 @@ PAD_ID = 0
 _LONGEST_WORD = 100
 
 
+ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
+# What turns a stored picture upright.
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
 def flatten(image: Image.Image, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
     """Turn a picture of any mode into RGB as a person sees it.
 
     EXIF orientation is applied, transparency laid over `background`, palettes, CMYK and greyscale converted, and
     16-bit samples scaled to 8 bits (a plain conversion would clip them to white).
     """
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    turn = TRANSPOSE.get(image.getexif().get(ORIENTATION, 1))
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
         samples = np.asarray(image, dtype=np.float64)
         # Pillow gives 16-bit greyscale as I or I;16; values that fit in 8 bits are 8-bit data in a wide container.
@@ -44,19 +60,32 @@ def flatten(image: Image.Image, background: tuple[int, int, int] = (255, 255, 25
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def pixels(image: Image.Image, modality: ImageModality) -> NDArray[np.uint8]:
-    """Bring a picture to the modality's size: uint8 [height, width, 3]."""
-    image = flatten(image, modality.background)
+def pixels(image: Image.Image, modality: ImageModality, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Bring a picture of any mode to the modality's size: uint8 [height, width, 3]. `out`: an array to hold it."""
+    return fit(flatten(image, modality.background), modality, out)
+
+
+def fit(image: Image.Image, modality: ImageModality, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Bring an upright RGB picture to the modality's size: uint8 [height, width, 3]. `out`: an array to hold it."""
     size = (modality.width, modality.height)
+    resample = Image.Resampling.BICUBIC
+    if out is None:
+        out = np.empty((modality.height, modality.width, 3), dtype=np.uint8)
     if image.size != size:
-        resample = Image.Resampling.BICUBIC
         if modality.fit == "stretch":
             image = image.resize(size, resample)
         elif modality.fit == "crop":
             image = ImageOps.fit(image, size, resample)
         else:
-            image = ImageOps.pad(image, size, resample, color=modality.background)
-    return np.array(image, dtype=np.uint8)
+            image = ImageOps.contain(image, size, resample)
+            if image.size != size:
+                # Pasted here and not by ImageOps.pad, which draws a canvas and copies it once more.
+                out[...] = modality.background
+                left, top = round((size[0] - image.width) * 0.5), round((size[1] - image.height) * 0.5)
+                out[top : top + image.height, left : left + image.width] = np.asarray(image)
+                return out
+    out[...] = np.asarray(image)
+    return out
 
 
 def normalise_text(text: str) -> str:

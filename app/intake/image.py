@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import TooLarge, UndecodableImage, UnsupportedFormat
+from app.intake.jpeg import decode_scaled, read_frame, reduction
 from app.intake.limits import Limits
 from model.config import ImageModality
-from model.preprocess import pixels
+from model.preprocess import ORIENTATION, TRANSPOSE, fit, pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _NAMES = "JPEG, PNG, WebP, GIF or BMP"
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 
 # Pixels are counted here, against our own limit; Pillow's warning would only repeat it to nobody.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -35,10 +35,12 @@ def sniff(data: bytes) -> str | None:
     return "BMP" if data.startswith(b"BM") else None
 
 
-def decode(data: bytes, name: str, modality: ImageModality, limits: Limits) -> NDArray[np.uint8]:
+def decode(
+    data: bytes, name: str, modality: ImageModality, limits: Limits, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """The pixels of the picture in part `name`, uint8 [height, width, 3], as the network reads them.
 
-    Raises TooLarge, UnsupportedFormat or UndecodableImage.
+    `out`: an array of that shape to hold them. Raises TooLarge, UnsupportedFormat or UndecodableImage.
     """
     if not data:
         raise UndecodableImage(f"The file in part {name!r} is empty.")
@@ -49,13 +51,17 @@ def decode(data: bytes, name: str, modality: ImageModality, limits: Limits) -> N
         raise UnsupportedFormat(f"Part {name!r} is not a picture in a format that is taken; send {_NAMES}.")
     if kind == "WEBP":
         _check_pixels(_webp_size(data), name, limits)
+    if kind == "JPEG":
+        image = _plain_jpeg(data, name, modality, limits)
+        if image is not None:
+            return fit(image, modality, out)
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:
             _check_pixels(image.size, name, limits)
             if kind == "JPEG":
                 _draft(image, modality)
             image.load()
-            return pixels(image, modality)
+            return pixels(image, modality, out)
     except Image.DecompressionBombError:
         raise TooLarge(_too_many_pixels(name, limits)) from None
     except TooLarge:
@@ -64,6 +70,20 @@ def decode(data: bytes, name: str, modality: ImageModality, limits: Limits) -> N
     # zlib.error, ...). Each means the same: this file cannot be read.
     except Exception as error:
         raise UndecodableImage(f"Part {name!r} begins as {kind} but cannot be decoded; it may be cut off.") from error
+
+
+def _plain_jpeg(data: bytes, name: str, modality: ImageModality, limits: Limits) -> Image.Image | None:
+    """A plain JPEG file as an upright RGB picture that is large enough to be fitted; None for any other file."""
+    frame = read_frame(data)
+    if frame is None:
+        return None
+    _check_pixels((frame.width, frame.height), name, limits)
+    samples = decode_scaled(data, frame, reduction(frame.shown, _least(modality)))
+    if samples is None:
+        return None
+    image = Image.fromarray(samples)
+    turn = TRANSPOSE.get(frame.orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _check_pixels(size: tuple[int, int], name: str, limits: Limits) -> None:
@@ -91,12 +111,17 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
 
 
-def _draft(image: Image.Image, modality: ImageModality) -> None:
-    """Let the JPEG decoder scale by 1/2, 1/4 or 1/8 in the DCT domain, which skips most of the work.
+def _least(modality: ImageModality) -> tuple[int, int]:
+    """Width and height below which a JPEG decoder must not scale in the DCT domain, which skips most of the work.
 
-    What comes out is at least twice the modality's size, so the final resize still decides how the picture looks.
+    Twice what the network reads: the resize that follows still decides how the picture looks.
     """
-    width, height = 2 * modality.width, 2 * modality.height
-    if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+    return 2 * modality.width, 2 * modality.height
+
+
+def _draft(image: Image.Image, modality: ImageModality) -> None:
+    """Let Pillow's JPEG decoder scale, too."""
+    width, height = _least(modality)
+    if image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width
     image.draft(None, (width, height))  # None keeps the mode

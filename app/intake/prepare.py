@@ -45,11 +45,7 @@ def prepare(
         if isinstance(modality, ImageModality):
             if isinstance(part, str):
                 raise TypeError(f"part {name!r} is an image and comes as bytes")
-            pixels = decode(part, name, modality, limits)
-            if into is not None and name in into:
-                into[name][...] = pixels
-                pixels = into[name]
-            item[name] = pixels
+            item[name] = decode(part, name, modality, limits, None if into is None else into.get(name))
             continue
         if isinstance(part, bytes):
             raise TypeError(f"part {name!r} is a text and comes as str")

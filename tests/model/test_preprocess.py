@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from model.config import ImageModality, TextModality
 from model.preprocess import (
@@ -122,6 +122,24 @@ def test_any_picture_gets_the_modalitys_size(fit: str, size: tuple[int, int]) ->
     array = pixels(Image.new("RGB", size, (10, 20, 30)), modality)
     assert array.shape == (16, 12, 3)
     assert array.dtype == np.uint8
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.tuples(st.integers(1, 70), st.integers(1, 70)), fit=st.sampled_from(["pad", "crop", "stretch"]))
+def test_fitting_is_pillows_own_arithmetic(size: tuple[int, int], fit: str) -> None:
+    """Bundles were trained on it, so not a pixel may change."""
+    array = np.random.default_rng(size).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image, target, background = Image.fromarray(array), (12, 16), (9, 99, 199)
+    modality = ImageModality(kind="image", height=16, width=12, fit=fit, background=background)
+    expected = {
+        "pad": lambda: ImageOps.pad(image, target, Image.Resampling.BICUBIC, color=background),
+        "crop": lambda: ImageOps.fit(image, target, Image.Resampling.BICUBIC),
+        "stretch": lambda: image.resize(target, Image.Resampling.BICUBIC),
+    }[fit]()
+    assert np.array_equal(pixels(image, modality), np.asarray(expected))
+    out = np.full((16, 12, 3), 7, dtype=np.uint8)
+    assert pixels(image, modality, out) is out
+    assert np.array_equal(out, np.asarray(expected))
 
 
 def test_what_each_fit_does() -> None:

@@ -141,10 +141,13 @@ def test_scaled_jpeg_decoding_looks_like_full_decoding(size: tuple[int, int], fi
     assert difference(decode(data, "photo", modality, Limits()), pixels(full, modality)) < 1.5
 
 
-def test_of_a_large_jpeg_only_what_is_needed_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mode", "function"), [("RGB", "fit"), ("CMYK", "pixels")])
+def test_of_a_large_jpeg_only_what_is_needed_is_decoded(
+    monkeypatch: pytest.MonkeyPatch, mode: str, function: str
+) -> None:
     decoded = []
-    monkeypatch.setattr("app.intake.image.pixels", lambda image, modality: decoded.append(image.size))
-    read(file(Image.new("RGB", (3000, 2000)), "JPEG"))
+    monkeypatch.setattr(f"app.intake.image.{function}", lambda image, modality, out: decoded.append(image.size))
+    read(file(Image.new(mode, (3000, 2000)), "JPEG"))
     assert decoded == [(375, 250)]
 
 

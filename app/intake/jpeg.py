@@ -1,0 +1,111 @@
+"""JPEG files of the plain kind, decoded at a fraction of their size with one reading of the file.
+
+A file is plain where its header has nothing that needs judgement. Of such a file libjpeg-turbo gives, through
+simplejpeg, the very samples that it gives through Pillow, in less time: it sees the whole file at once. For any other
+file, and for one that it as much as warns about, the answer is None, and Pillow decides what the picture is.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+_STANDALONE = frozenset((0x01, *range(0xD0, 0xDA)))  # markers without a length: none belongs in front of a scan
+_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive, all of them Huffman coded
+_TABLES = 0xC4  # inside the range of frames, but none
+_SCAN, _APP1 = 0xDA, 0xE1
+_SHORT = 3  # the TIFF type of an orientation
+_ORIENTATION = 0x0112
+_SMALLEST = 16  # of a side: below, factors that are not powers of two give the same size
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a plain file's header says. `orientation` is that of EXIF, 1 where it says nothing."""
+
+    width: int
+    height: int
+    orientation: int
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height as a person sees them."""
+        return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
+
+
+def read_frame(data: bytes) -> Frame | None:
+    """Walk the segments up to the first scan; None for a file that is not plain."""
+    size: tuple[int, int] | None = None
+    orientation: int | None = None
+    at, end = 2, len(data)
+    while at + 4 <= end and data[at] == 0xFF:
+        marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
+        body = at + 4
+        at += 2 + length
+        if marker in _STANDALONE or marker == 0xFF or length < 2 or at > end:
+            return None
+        if marker == _SCAN:
+            return None if size is None else Frame(*size, 1 if orientation is None else orientation)
+        if marker in _FRAMES:
+            if size is not None or length < 8:
+                return None
+            precision, height, width, components = struct.unpack_from(">BHHB", data, body)
+            if precision != 8 or components not in (1, 3) or not width or not height:
+                return None
+            size = width, height
+        elif 0xC3 <= marker <= 0xCF and marker != _TABLES:
+            return None
+        elif marker == _APP1 and data.startswith(b"Exif\0\0", body):
+            if orientation is not None:
+                return None
+            orientation = read_orientation(data[body + 6 : at])
+            if orientation is None:
+                return None
+        elif marker == _APP1 and data.find(b"Orientation", body, at) >= 0:
+            return None  # XMP says it, too
+    return None
+
+
+def read_orientation(exif: bytes) -> int | None:
+    """The orientation that the TIFF structure in an EXIF segment gives, 1 for none; None where it cannot be told."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return None
+    found = 1
+    try:
+        (at,) = struct.unpack_from(order + "I", exif, 4)
+        (entries,) = struct.unpack_from(order + "H", exif, at)
+        for entry in range(at + 2, at + 2 + 12 * entries, 12):
+            tag, kind, count, value = struct.unpack_from(order + "HHIH", exif, entry)
+            if tag == _ORIENTATION:
+                if kind != _SHORT or count != 1 or not 1 <= value <= 8:
+                    return None
+                found = value
+    except struct.error:
+        return None
+    return found
+
+
+def reduction(size: tuple[int, int], least: tuple[int, int]) -> int:
+    """The largest of 8, 4, 2 and 1 that leaves at least `least` of a width and height divided by it."""
+    factor = min(size[0] // least[0], size[1] // least[1])
+    return 8 if factor >= 8 else 4 if factor >= 4 else 2 if factor >= 2 else 1
+
+
+def decode_scaled(data: bytes, frame: Frame, factor: int) -> NDArray[np.uint8] | None:
+    """The file's samples at 1/`factor` of its size, uint8 [height, width, 3], as they are stored, not turned.
+
+    None for a file with any fault.
+    """
+    if min(frame.width, frame.height) < _SMALLEST:
+        return None
+    height, width = -(-frame.height // factor), -(-frame.width // factor)
+    try:
+        samples: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+    except ValueError:
+        return None
+    return samples if samples.shape == (height, width, 3) else None

@@ -1,0 +1,162 @@
+"""Plain JPEG files have the pixels that Pillow finds in them, bit for bit; every other file is left to Pillow."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.errors import ServiceError
+from app.intake import image as intake
+from app.intake.image import decode
+from app.intake.jpeg import Frame, decode_scaled, read_frame, read_orientation, reduction
+from app.intake.limits import Limits
+from model.config import ImageModality
+from tests.app.intake.pictures import MODALITY, corners, detailed, file
+
+ORIENTATION = 0x0112
+PHOTO = file(detailed(160, 200), "JPEG", quality=80, subsampling=2)
+
+
+def outcome(data: bytes, modality: ImageModality = MODALITY) -> np.ndarray | type[ServiceError]:
+    try:
+        return decode(data, "photo", modality, Limits())
+    except ServiceError as error:
+        return type(error)
+
+
+def by_pillow(data: bytes, modality: ImageModality = MODALITY) -> np.ndarray | type[ServiceError]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intake, "read_frame", lambda data: None)
+        return outcome(data, modality)
+
+
+def turned(orientation: int, order: str = "<") -> bytes:
+    """A small picture whose EXIF segment asks for this orientation."""
+    tiff = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+    tiff += struct.pack(order + "HHHIHH", 1, ORIENTATION, 3, 1, orientation, 0) + bytes(4)
+    return file(detailed(170, 130), "JPEG", exif=b"Exif\0\0" + tiff)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "4:2:0": {"subsampling": 2, "quality": 60},
+    "progressive": {"progressive": True, "subsampling": 2},
+    "optimised": {"optimize": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "icc": {"icc_profile": b"\1" * 70000},
+    "comment": {"comment": b"a comment"},
+    "as RGB": {"keep_rgb": True},
+}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(803, 1001), (97, 131), (24, 32), (17, 16)])
+def test_plain_files_have_pillows_pixels(kind: str, mode: str, size: tuple[int, int]) -> None:
+    data = file(detailed(*size).convert(mode), "JPEG", **{"quality": 85, **KINDS[kind]})
+    frame = read_frame(data)
+    assert frame == Frame(*size, 1)
+    assert decode_scaled(data, frame, 1) is not None
+    assert np.array_equal(outcome(data), by_pillow(data))
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_turned_files_have_pillows_pixels(orientation: int, order: str, fit: str) -> None:
+    modality = MODALITY.model_copy(update={"fit": fit})
+    data = turned(orientation, order)
+    frame = read_frame(data)
+    assert frame is not None
+    assert frame.orientation == orientation
+    assert np.array_equal(outcome(data, modality), by_pillow(data, modality))
+
+
+def with_frame(marker: int = 0xC0, precision: int = 8) -> bytes:
+    at = PHOTO.index(b"\xff\xc0")
+    return PHOTO[:at] + bytes([0xFF, marker]) + PHOTO[at + 2 : at + 4] + bytes([precision]) + PHOTO[at + 5 :]
+
+
+XMP = b"\xff\xe1\x00\x4chttp://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='6'/>"
+OTHERS = {
+    "four colours": file(corners().convert("CMYK"), "JPEG"),
+    "arithmetic coding": with_frame(0xC9),
+    "lossless": with_frame(0xC3),
+    "12 bits": with_frame(precision=12),
+    "orientation in XMP": PHOTO[:2] + XMP.ljust(78, b" ") + PHOTO[2:],
+    "orientation beyond 8": turned(9),
+    "no scan": PHOTO[: PHOTO.index(b"\xff\xda")],
+    "no frame": PHOTO[: PHOTO.index(b"\xff\xc0")] + PHOTO[PHOTO.index(b"\xff\xc4") :],
+    "a segment beyond the end": PHOTO[:2] + b"\xff\xe0\xff\xff" + PHOTO[6:300],
+    "nothing": b"\xff\xd8\xff",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_files_are_left_to_pillow(name: str) -> None:
+    assert read_frame(OTHERS[name]) is None
+
+
+def test_a_file_that_is_cut_off_is_left_to_pillow() -> None:
+    data = PHOTO[: len(PHOTO) // 2]
+    frame = read_frame(data)
+    assert frame is not None
+    assert decode_scaled(data, frame, 2) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.sampled_from([PHOTO, turned(6), file(detailed(90, 70), "JPEG", progressive=True, quality=70)]),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=3),
+    head=st.lists(st.tuples(st.integers(2, 700), st.integers(0, 255)), max_size=2),
+    cut=st.floats(0.9, 1) | st.just(1.0),
+)
+def test_whatever_is_wrong_with_a_file_the_outcome_is_pillows(
+    data: bytes, flips: list[tuple[float, int]], head: list[tuple[int, int]], cut: float
+) -> None:
+    broken = bytearray(data[: int(cut * len(data))])
+    for where, mask in flips:
+        broken[int(where * len(broken))] ^= mask
+    for at, value in head:
+        broken[at] = value
+    found, expected = outcome(bytes(broken)), by_pillow(bytes(broken))
+    assert np.array_equal(found, expected) if isinstance(found, np.ndarray) else found is expected
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"II*\0", b"MM\0*", b""]))
+def test_any_exif_segment_gives_an_orientation_or_none(rest: bytes, start: bytes) -> None:
+    assert read_orientation(start + rest) in (None, *range(1, 9))
+
+
+def test_exif_that_says_nothing_of_the_orientation() -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    data = file(corners(), "JPEG", exif=exif)
+    assert read_frame(data) == Frame(48, 64, 1)
+    assert Image.open(BytesIO(data)).getexif().get(ORIENTATION) is None
+
+
+@given(
+    size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
+    least=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+)
+def test_a_reduction_leaves_what_is_needed_and_is_the_largest(size: tuple[int, int], least: tuple[int, int]) -> None:
+    factor = reduction(size, least)
+    assert factor in (1, 2, 4, 8)
+    assert factor == 1 or all(side / factor >= enough for side, enough in zip(size, least, strict=True))
+    assert factor == 8 or any(side / (2 * factor) < enough for side, enough in zip(size, least, strict=True))
+
+
+def test_pixels_are_written_where_they_are_wanted() -> None:
+    for data in (PHOTO, file(corners(), "PNG")):
+        out = np.full((32, 24, 3), 7, dtype=np.uint8)
+        assert decode(data, "photo", MODALITY, Limits(), out) is out
+        assert np.array_equal(out, decode(data, "photo", MODALITY, Limits()))
