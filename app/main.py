@@ -16,7 +16,7 @@ from app.api import docs, health, metrics, models, openapi, predict, problems
 from app.api.direct import Direct
 from app.api.envelope import Envelope
 from app.intake import IntakePool, prepare
-from app.serving.backend import LocalBackend
+from app.serving.backend import LocalBackend, MakeBackend
 from app.serving.pipeline import Pipeline
 from app.serving.runtime import MakeRuntime
 from app.serving.runtimes.choice import choose_runtime
@@ -28,8 +28,13 @@ from app.web import router as page
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | None = None) -> FastAPI:
-    """The service as an ASGI application. `make_runtime` replaces what runs the networks.
+def create_app(
+    settings: Settings | None = None,
+    *,
+    make_runtime: MakeRuntime | None = None,
+    make_backend: MakeBackend | None = None,
+) -> FastAPI:
+    """The service as an ASGI application. `make_runtime` replaces what runs the networks, `make_backend` where.
 
     Models load after the application has started, so probes answer meanwhile. Where they cannot be loaded, the
     application stays up and says so in its probes; `app.state.on_failure`, if somebody sets it, hears the reason.
@@ -37,14 +42,13 @@ def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | 
     settings = settings or Settings()
     pool = IntakePool(settings.intake_threads, max_waiting=settings.max_in_flight)
     counted = Metrics()
-    make_runtime = make_runtime or partial(choose_runtime, device=settings.device, threads=settings.torch_threads)
-    pipeline = Pipeline(
-        settings.serving(),
-        pool,
-        partial(prepare, limits=settings.limits()),
-        counted,
-        partial(LocalBackend, make_runtime=make_runtime),
-    )
+    if make_backend is None:
+        make_runtime = make_runtime or partial(choose_runtime, **settings.runtime_choice())
+        make_backend = partial(LocalBackend, make_runtime=make_runtime)
+    pipeline = Pipeline(settings.serving(), pool, partial(prepare, limits=settings.limits()), counted, make_backend)
+
+    async def scrape() -> tuple[bytes, str]:
+        return counted.render()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,6 +65,7 @@ def create_app(settings: Settings | None = None, *, make_runtime: MakeRuntime | 
     app.state.settings = settings
     app.state.pipeline = pipeline
     app.state.metrics = counted
+    app.state.scrape = scrape
     app.state.predict = endpoint = predict.Endpoint(pipeline, settings, counted)
     app.state.on_failure = None
     problems.install(app)

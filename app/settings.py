@@ -27,8 +27,21 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        default="auto",
+        description="processes that speak HTTP and decode, with an engine in one of its own for them all; 1 for one "
+        "process that does everything; auto chooses by cores and device",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where the network runs; auto takes the GPU when there is one"
+    )
+    runtime: Literal["auto", "openvino", "onnxruntime", "torch"] = Field(
+        default="auto",
+        description="library that runs the network; auto takes torch on a GPU, and on a CPU the first installed one "
+        "that can read the bundle, in this order",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="of the arithmetic; auto takes bf16 where runtime and processor have it natively"
     )
     torch_threads: int | None = Field(
         default=None, ge=1, description="threads of a forward on the CPU; one a usable core when unset"
@@ -111,6 +124,15 @@ class Settings(BaseSettings):
         return Limits(
             max_image_bytes=self.max_image_bytes, max_pixels=self.max_pixels, max_text_chars=self.max_text_chars
         )
+
+    def runtime_choice(self) -> dict[str, Any]:
+        """What `choose_runtime` is asked for."""
+        return {
+            "runtime": self.runtime,
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.torch_threads,
+        }
 
     def serving(self) -> ServingConfig:
         """The bounds and sizes that the pipeline keeps."""

@@ -27,12 +27,12 @@ class Loaded:
 
 
 def load(path: Path, make_runtime: MakeRuntime, batch_sizes: Sequence[int]) -> Loaded:
-    """Read a bundle, build its network, check its golden cases, warm every batch size.
+    """Read a bundle, build its network, check its golden cases, warm every shape.
 
     Raises BundleError, and RuntimeUnavailable when the device is not there.
     """
     bundle = load_bundle(path)
     runtime = make_runtime(bundle)
-    check_golden(bundle, partial(run, runtime))
+    check_golden(bundle, partial(run, runtime), runtime.precision)
     warm_up(runtime, bundle.config, batch_sizes)
     return Loaded(bundle, runtime)

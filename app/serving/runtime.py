@@ -39,6 +39,7 @@ class Runtime(Protocol):
     name: str  # the library: torch, openvino, onnxruntime
     device: str  # cpu or cuda
     precision: str  # of the arithmetic: fp32 or bf16
+    lengths: tuple[int, ...]  # token counts that texts are padded to, ascending; empty: to the longest of a batch
     in_flight: int  # batches to hand over at a time: 1 where the host's cores run it, 2 where a device works by itself
 
     def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
@@ -56,16 +57,22 @@ class RuntimeUnavailable(RuntimeError):
     """The device or the library that was asked for is not there; the message says what is."""
 
 
+class DeviceOutOfMemory(RuntimeError):
+    """The device has no memory for a batch of this size; a smaller one may fit."""
+
+
 def run(runtime: Runtime, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
     """One batch from start to end."""
     return runtime.start(items, tasks).result()
 
 
 def warm_up(runtime: Runtime, config: Config, batch_sizes: Sequence[int]) -> None:
-    """Run every batch size once, with full-length texts, so that no request pays for first-time work."""
+    """Run every batch size at every length that texts are padded to, so that no request pays for first-time work."""
     item = blank_item(config)
-    for size in sorted(set(batch_sizes), reverse=True):
-        run(runtime, [item] * size)
+    for length in sorted(runtime.lengths, reverse=True) or [item_length(item)]:
+        cut = {name: values[:length] if values.ndim == 1 else values for name, values in item.items()}
+        for size in sorted(set(batch_sizes), reverse=True):
+            run(runtime, [cut] * size)
 
 
 def blank_item(config: Config) -> dict[str, np.ndarray]:

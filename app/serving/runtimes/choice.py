@@ -1,14 +1,95 @@
-"""Which runtime serves a bundle."""
+"""Which runtime serves a bundle: by the device, by what is installed, by what the bundle has."""
 
 from __future__ import annotations
 
-from app.serving.runtime import Runtime
-from model.bundle import Bundle
+import importlib.util
+from collections.abc import Callable
+
+from app.serving.runtime import Runtime, RuntimeUnavailable
+from app.threads import gpu_expected, usable_cores
+from model.bundle import GRAPH, Bundle
+
+# Those for the CPU, the fastest first: docs/decisions/0005-cpu-runtime.md.
+_ON_CPU = ("openvino", "onnxruntime", "torch")
+_WRITE_A_GRAPH = "trunkline export {} --format graph"
 
 
-def choose_runtime(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Runtime:
-    """Build the runtime for a device. Raises RuntimeUnavailable, or BundleError when the bundle does not fit it."""
-    # Imported when it is needed, because torch takes seconds in which the service could answer probes.
+def choose_runtime(
+    bundle: Bundle,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Runtime:
+    """Build what runs a bundle.
+
+    `runtime`: auto, openvino, onnxruntime or torch; `device`: auto takes CUDA where torch finds it; `precision`: auto
+    takes the fastest that the device computes natively; `threads`: of one forward on the CPU, None for every usable
+    core. Raises RuntimeUnavailable, which says what is missing, or BundleError when the bundle does not fit.
+    """
+    if device != "cpu" and runtime in ("auto", "torch") and _cuda(device):
+        from app.serving.runtimes.torch import TorchRuntime
+
+        return TorchRuntime(bundle, "cuda", precision=precision)
+    if device == "cuda":
+        raise RuntimeUnavailable(f"device: cuda needs runtime torch or auto, not {runtime}")
+    name = _for_cpu(bundle) if runtime == "auto" else runtime
+    _need(name, bundle)
+    return _maker(name)(bundle, precision=precision, threads=threads or usable_cores())
+
+
+def _cuda(device: str) -> bool:
+    """Whether there is a CUDA device. Raises RuntimeUnavailable where it was asked for by name and is not there."""
+    # Importing torch takes seconds, so it is asked only where something speaks for a device.
+    if not gpu_expected(device):
+        return False
+    if not _installed("torch"):
+        raise RuntimeUnavailable("device: cuda needs torch: pip install 'trunkline[torch]'")
+    import torch
+
+    if torch.cuda.is_available():
+        return True
+    if device == "cuda":
+        raise RuntimeUnavailable("device: cuda was asked for, and torch finds no CUDA device; use auto or cpu")
+    return False
+
+
+def _for_cpu(bundle: Bundle) -> str:
+    for name in _ON_CPU:
+        if _installed(name) and (bundle.graph is not None or name == "torch"):
+            return name
+    if bundle.graph is not None:
+        raise RuntimeUnavailable("no runtime is installed: pip install openvino")
+    raise RuntimeUnavailable(
+        f"{bundle.path}: has no {GRAPH}, and torch is not installed. Write one where torch is, by "
+        f"{_WRITE_A_GRAPH.format(bundle.path)}, or serve by torch: pip install 'trunkline[torch]'"
+    )
+
+
+def _need(name: str, bundle: Bundle) -> None:
+    if not _installed(name):
+        extra = "openvino" if name == "openvino" else f"'trunkline[{name}]'"
+        raise RuntimeUnavailable(f"runtime: {name} is not installed: pip install {extra}")
+    if name != "torch" and bundle.graph is None:
+        raise RuntimeUnavailable(
+            f"{bundle.path}: has no {GRAPH} for {name} to read; write one by {_WRITE_A_GRAPH.format(bundle.path)}"
+        )
+
+
+def _maker(name: str) -> Callable[..., Runtime]:
+    if name == "openvino":
+        from app.serving.runtimes.openvino import OpenVinoRuntime
+
+        return OpenVinoRuntime
+    if name == "onnxruntime":
+        from app.serving.runtimes.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime
     from app.serving.runtimes.torch import TorchRuntime
 
-    return TorchRuntime(bundle, device, threads)
+    return TorchRuntime
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None

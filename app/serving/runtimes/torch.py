@@ -7,39 +7,34 @@ from functools import partial
 
 import torch
 
-from app.serving.runtime import Later, Pending, RuntimeUnavailable
-from app.threads import usable_cores
+from app.serving.runtime import Later, Pending
 from model.bundle import Bundle
+from model.outputs import Outputs
 from model.predictor import Predictor
-from model.preprocess import Item, collate
+from model.preprocess import Batch, Item, collate
 
 
 class TorchRuntime:
-    """PyTorch on the CPU or on the first CUDA device, in fp32."""
+    """Serves bundles without a graph too."""
 
     name = "torch"
-    precision = "fp32"
     in_flight = 1
+    lengths: tuple[int, ...] = ()
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, device: str = "cpu", *, precision: str = "auto", threads: int = 1) -> None:
         """Build the network and load its weights.
 
-        `device`: auto takes CUDA where there is one. `threads`: cores that one forward on the CPU may use, None for
-        every core of the process. Raises RuntimeUnavailable for cuda without CUDA.
+        `device`: as torch names it; `precision`: auto is fp32; `threads`: of one forward on the CPU.
         """
-        self.device = choose_device(device)
-        torch.set_num_threads(threads or usable_cores())
+        self.device = device
+        self.precision = "bf16" if precision == "bf16" else "fp32"
+        torch.set_num_threads(threads)
         self._predictor = Predictor(bundle, self.device)
 
     def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
         """Collate; the forward runs in `result`."""
-        return Later(partial(self._predictor.run, collate(items, self._predictor.config), tasks))
+        return Later(partial(self._run, collate(items, self._predictor.config), tasks))
 
-
-def choose_device(device: str) -> str:
-    """The torch device for `auto`, `cpu` or `cuda`. Raises RuntimeUnavailable for cuda without CUDA."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RuntimeUnavailable("device: cuda was asked for, and torch finds no CUDA device; use auto or cpu")
-    return device
+    def _run(self, batch: Batch, tasks: Sequence[str] | None) -> Outputs:
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self._predictor.run(batch, tasks)

@@ -41,6 +41,7 @@ class GatedRuntime:
     name = "torch"
     device = "cpu"
     precision = "fp32"
+    lengths: tuple[int, ...] = ()
     in_flight = 1
 
     def __init__(self, bundle: Bundle) -> None:

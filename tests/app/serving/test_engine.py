@@ -35,6 +35,7 @@ class Echo:
     name = "echo"
     device = "cpu"
     precision = "fp32"
+    lengths: tuple[int, ...] = ()
     in_flight = 1
 
     def __init__(self, bad: set[int] | None = None, error: BaseException | None = None) -> None:

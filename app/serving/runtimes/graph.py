@@ -1,0 +1,86 @@
+"""What the runtimes that read a bundle's graph share: its ends, and batches in a few shapes that are known ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle import Bundle
+from model.config import Config, ImageModality
+from model.export.names import graph_names
+from model.outputs import Outputs
+from model.preprocess import PAD_ID, Item
+
+Feed = dict[str, NDArray[Any]]
+
+_SHORTEST = 16
+
+
+def padded_lengths(longest: int) -> tuple[int, ...]:
+    """Token counts that batches are padded to: 16, 32, 48, 64, 96, 128, 192 and so on, the last one `longest`.
+
+    Libraries that compile for a shape do it at its first batch, while requests wait. Few shapes can all be met before
+    the first request; more padding than this would cost more than it saves.
+    """
+    lengths, step = [], _SHORTEST
+    length = _SHORTEST
+    while length < longest:
+        lengths.append(length)
+        # From 32 on, a step is at most half of the length.
+        if length >= 4 * step:
+            step *= 2
+        length += step
+    return (*lengths, longest)
+
+
+def longest_text(config: Config) -> int:
+    """`max_tokens` of the text that may be longest; 0 without texts."""
+    return max((m.max_tokens for m in config.modalities.values() if not isinstance(m, ImageModality)), default=0)
+
+
+class GraphEnds:
+    """From items to what a graph is fed, and from what it gives to outputs."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Take names and shapes from the bundle's config."""
+        self._config = bundle.config
+        self._names = graph_names(bundle.config)
+        longest = longest_text(bundle.config)
+        self.lengths = padded_lengths(longest) if longest else ()
+        self._tasks = list(bundle.config.tasks)
+        self.outputs = [*self._names.outputs.values(), self._names.alpha]
+
+    def feed(self, items: Sequence[Item]) -> Feed:
+        """One array an input of the graph; rows that lack a modality hold zeros.
+
+        Texts are padded to the next of `lengths`. Raises ValueError for an item without any modality.
+        """
+        if not all(items):
+            raise ValueError("an item has no modality at all; there is nothing to predict from")
+        present = np.array([[name in item for name in self._config.modalities] for item in items], dtype=np.bool_)
+        feed: Feed = {self._names.present: present}
+        longest = max((values.shape[0] for item in items for values in item.values() if values.ndim == 1), default=1)
+        length = next((length for length in self.lengths if length >= longest), longest)
+        for name, modality in self._config.modalities.items():
+            values: NDArray[Any]
+            if isinstance(modality, ImageModality):
+                values = np.zeros((len(items), modality.height, modality.width, 3), dtype=np.uint8)
+                for row, item in enumerate(items):
+                    if name in item:
+                        values[row] = item[name]
+            else:
+                values = np.full((len(items), min(length, modality.max_tokens)), PAD_ID, dtype=np.int64)
+                for row, item in enumerate(items):
+                    if name in item:
+                        values[row, : len(item[name])] = item[name]
+            feed[self._names.inputs[name]] = values
+        return feed
+
+    def read(self, answers: Sequence[NDArray[np.float32]], tasks: Sequence[str] | None) -> Outputs:
+        """`answers` in the order of `outputs`, as the outputs of the named tasks."""
+        *probabilities, alpha = answers
+        named: Mapping[str, NDArray[np.float32]] = dict(zip(self._tasks, probabilities, strict=True))
+        return Outputs({name: named[name] for name in (self._tasks if tasks is None else tasks)}, alpha)
