@@ -6,6 +6,8 @@ Fitted on validation data, stored as `calibration.json` in the bundle.
 from __future__ import annotations
 
 import itertools
+import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,10 +47,9 @@ class Calibration(BaseModel):
         thresholds = self.patterns[pattern_key(pattern)][task].thresholds
         if not thresholds:
             return None
-        for known, value in zip(COVERAGES, thresholds, strict=True):
-            if known >= coverage - 1e-9:
-                return float("inf") if value is None else value
-        return float("inf")
+        index = bisect_left(COVERAGES, coverage - 1e-9)
+        value = thresholds[index] if index < len(COVERAGES) else None
+        return math.inf if value is None else value
 
 
 def pattern_key(pattern: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ score a class by the probability gathered when it comes in. Regression scores by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def prediction_set(probabilities: FloatArray, threshold: float) -> list[int]:
 
 def prediction_interval(probabilities: FloatArray, threshold: float) -> tuple[int, int]:
     """First and last class index of the interval whose score is within the threshold. probabilities: [C]."""
-    low = high = int(np.argmax(probabilities))
+    low = high = 0
     for low_next, high_next, mass in _grow(probabilities):
         if mass > threshold + 1e-9:
             break
@@ -34,24 +35,25 @@ def prediction_interval(probabilities: FloatArray, threshold: float) -> tuple[in
     return low, high
 
 
-def _grow(probabilities: FloatArray) -> list[tuple[int, int, float]]:
+def _grow(probabilities: FloatArray) -> Iterator[tuple[int, int, float]]:
     """Every interval on the way from the most probable class to all classes, with the mass *before* it grew to it."""
-    low = high = int(np.argmax(probabilities))
-    mass = float(probabilities[low])
+    values: list[float] = probabilities.tolist()
+    last = len(values) - 1
+    low = high = int(probabilities.argmax())
+    mass = values[low]
     # The first interval scores 0: the most probable class is always in.
-    steps = [(low, high, 0.0)]
-    while low > 0 or high < len(probabilities) - 1:
+    yield low, high, 0.0
+    while low > 0 or high < last:
         before = mass
-        left = probabilities[low - 1] if low > 0 else -1.0
-        right = probabilities[high + 1] if high < len(probabilities) - 1 else -1.0
-        if low > 0 and (left >= right or high == len(probabilities) - 1):
+        left = values[low - 1] if low > 0 else -1.0
+        right = values[high + 1] if high < last else -1.0
+        if low > 0 and (left >= right or high == last):
             low -= 1
-            mass += float(left)
+            mass += left
         else:
             high += 1
-            mass += float(right)
-        steps.append((low, high, before))
-    return steps
+            mass += right
+        yield low, high, before
 
 
 def scores(kind: TaskKind, probabilities: FloatArray, targets: NDArray[Any]) -> FloatArray:

@@ -31,13 +31,14 @@ def shape(
     """Every asked task's prediction, in the order of `tasks`.
 
     `modalities`: those present, in the bundle's order. `relation`: task -> other task -> R_kj, read where the options
-    ask for an explanation. A set or an interval is left out where the bundle holds no
-    calibration for it, or too few samples to vouch for a bounded one.
+    ask for an explanation. A set or an interval is left out where the bundle holds no calibration for it, or too few
+    samples to vouch for a bounded one.
     """
     predictions = {}
+    coverage = options.coverage or DEFAULT_COVERAGE
     for name in tasks:
         task = config.tasks[name]
-        threshold = calibration.threshold(name, modalities, options.coverage or DEFAULT_COVERAGE)
+        threshold = calibration.threshold(name, modalities, coverage)
         prediction = _SHAPES[task.kind](task, row.probabilities[name], threshold, options)
         if options.explain:
             prediction["explanation"] = _explanation(row, name, modalities, config, calibration, relation[name])
@@ -48,21 +49,26 @@ def shape(
 def _multiclass(
     task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
 ) -> dict[str, Any]:
-    order = np.argsort(-probabilities, kind="stable")[: options.top_k]
-    top = [{"label": task.labels[index], "confidence": _round(probabilities[index])} for index in order]
+    order = (-probabilities).argsort(kind="stable")[: options.top_k]
+    labels = task.labels
+    top = [
+        {"label": labels[index], "confidence": round(value, _DIGITS)}
+        for index, value in zip(order.tolist(), probabilities[order].tolist(), strict=True)
+    ]
     prediction: dict[str, Any] = {"kind": "multiclass", **top[0], "top": top}
     if options.coverage is not None and threshold is not None:
-        prediction["set"] = [task.labels[index] for index in prediction_set(probabilities, threshold)]
+        prediction["set"] = [labels[index] for index in prediction_set(probabilities, threshold)]
     return prediction
 
 
 def _multilabel(
     task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
 ) -> dict[str, Any]:
+    values = probabilities.tolist()
     return {
         "kind": "multilabel",
-        "labels": [label for label, p in zip(task.labels, probabilities, strict=True) if p >= 0.5],
-        "confidences": {label: _round(p) for label, p in zip(task.labels, probabilities, strict=True)},
+        "labels": [label for label, p in zip(task.labels, values, strict=True) if p >= 0.5],
+        "confidences": {label: round(p, _DIGITS) for label, p in zip(task.labels, values, strict=True)},
     }
 
 
@@ -80,7 +86,7 @@ def _binary(
 def _ordinal(
     task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
 ) -> dict[str, Any]:
-    best = int(np.argmax(probabilities))
+    best = int(probabilities.argmax())
     prediction: dict[str, Any] = {
         "kind": "ordinal",
         "value": _number(task.labels[best]),
