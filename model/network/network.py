@@ -94,11 +94,9 @@ class Network(nn.Module):
             if name not in inputs:
                 own, summary, mask = self._nothing(present)
             else:
-                values = inputs[name]
-                # Ones are a dark picture, or a text of one known token repeated: a missing row may hold numbers that
-                # no encoder takes, such as token ids outside the vocabulary.
-                values = values.masked_fill(_beside(~here, values), 1)
-                own, summary, mask = self._encode_one(column, values)
+                encoder = self.encoders[column]
+                assert isinstance(encoder, Encoder)
+                own, summary, mask = self._encode_one(column, encoder.readable(inputs[name], here))
             pooled.append(summary.masked_fill(~here[:, None], 0.0))
             tokens.append(own.masked_fill(~here[:, None, None], 0.0))
             masks.append(mask & here[:, None])
@@ -156,11 +154,6 @@ class Network(nn.Module):
         encoded = self.encode(inputs, present)
         fused, alpha = self.decode(encoded, tasks)
         return NetworkOutput(fused, self.alone(encoded, tasks), alpha)
-
-
-def _beside(here: Tensor, values: Tensor) -> Tensor:
-    """Shape a flag a row, [B], so that it broadcasts over `values` [B, …]."""
-    return here.reshape(-1, *[1] * (values.dim() - 1))
 
 
 def _spread(values: Tensor, rows: Tensor | None, size: int) -> Tensor:

@@ -17,5 +17,12 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def readable(self, inputs: Tensor, here: Tensor) -> Tensor:
+        """`inputs`, but with values that `forward` takes in the rows where `here`, bool [B], is False.
+
+        Any value will do for an encoder that says nothing else.
+        """
+        return inputs
+
     def fold(self) -> None:
         """Merge what is constant in evaluation into the weights, in place; the answers stay, training does not."""

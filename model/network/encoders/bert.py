@@ -36,6 +36,10 @@ class BertTextEncoder(Encoder):
         )
         self.bert = BertModel(config, add_pooling_layer=False)
 
+    def readable(self, inputs: Tensor, here: Tensor) -> Tensor:
+        """A known token throughout, where there may be ids outside the vocabulary."""
+        return inputs.masked_fill(~here[:, None], PAD_ID + 1)
+
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode token ids; the mask is False at padding."""
         mask = inputs != PAD_ID  # (B, L)
