@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -85,3 +86,66 @@ async def test_a_cancelled_call_that_runs_keeps_its_place_until_its_thread_is_do
         await pool.run(abs, -2)
     gate.set()
     assert await waiting == 1
+
+
+async def test_a_cancelled_call_that_has_not_begun_gives_its_place_back(pool: IntakePool) -> None:
+    gate = threading.Event()
+    held = [asyncio.ensure_future(pool.run(gate.wait, PATIENCE)) for _ in range(2)]
+    for _ in range(5):
+        waiting = asyncio.ensure_future(pool.run(abs, -1))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    last = asyncio.ensure_future(pool.run(abs, -2))
+    gate.set()
+    assert await asyncio.gather(*held, last) == [True, True, 2]
+
+
+@pytest.mark.parametrize("error", [SystemExit("no"), StopIteration("no"), KeyboardInterrupt("no")])
+async def test_whatever_a_call_raises_its_caller_hears_of_it_and_the_threads_go_on(
+    pool: IntakePool, error: BaseException
+) -> None:
+    def fail() -> None:
+        raise error
+
+    for _ in range(4):
+        with pytest.raises(RuntimeError, match="no"):
+            await pool.run(fail)
+    assert await pool.run(abs, -1) == 1
+
+
+async def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
+    pool = IntakePool(threads=1, max_waiting=4)
+    began, gate = threading.Event(), threading.Event()
+
+    def work() -> str:
+        began.set()
+        gate.wait(PATIENCE)
+        return "done"
+
+    running = asyncio.ensure_future(pool.run(work))
+    waiting = [asyncio.ensure_future(pool.run(abs, -1)) for _ in range(3)]
+    assert await asyncio.to_thread(began.wait, PATIENCE)
+    closing = asyncio.ensure_future(asyncio.to_thread(pool.close))
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 3
+    assert not closing.done()
+    gate.set()
+    await closing
+    assert await running == "done"
+    with pytest.raises(RuntimeError, match="closed"):
+        await pool.run(abs, -1)
+
+
+async def test_an_idle_pool_keeps_nothing_of_its_last_call() -> None:
+    class Upload:
+        pass
+
+    pool = IntakePool(threads=1)
+    upload = Upload()
+    kept = weakref.ref(upload)
+    await pool.run(id, upload)
+    del upload
+    await pool.run(abs, -1)
+    assert kept() is None
+    pool.close()
