@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from model.config import Config, ImageModality, TextModality
@@ -65,26 +65,47 @@ def pixels(image: Image.Image, modality: ImageModality, out: NDArray[np.uint8] |
     return fit(flatten(image, modality.background), modality, out)
 
 
-def fit(image: Image.Image, modality: ImageModality, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Bring an upright RGB picture to the modality's size: uint8 [height, width, 3]. `out`: an array to hold it."""
-    size = (modality.width, modality.height)
-    resample = Image.Resampling.BICUBIC
+def fit(
+    image: Image.Image,
+    modality: ImageModality,
+    out: NDArray[np.uint8] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> NDArray[np.uint8]:
+    """Bring an upright RGB picture to the modality's size: uint8 [height, width, 3].
+
+    `out`: an array to hold it. `box`: the part of `image` that is the picture, all of it when None; a decoder that
+    scales leaves a fraction of a row and a column beside it. The arithmetic is that of Pillow's ImageOps.pad and fit,
+    without the copies that these make.
+    """
+    width, height = modality.width, modality.height
     if out is None:
-        out = np.empty((modality.height, modality.width, 3), dtype=np.uint8)
-    if image.size != size:
-        if modality.fit == "stretch":
-            image = image.resize(size, resample)
-        elif modality.fit == "crop":
-            image = ImageOps.fit(image, size, resample)
+        out = np.empty((height, width, 3), dtype=np.uint8)
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    left, top, right, bottom = box or whole
+    ratio, wanted = (right - left) / (bottom - top), width / height
+    if modality.fit == "pad":
+        if ratio > wanted:
+            height = round((bottom - top) / (right - left) * width)
+        elif ratio < wanted:
+            width = round(ratio * height)
+    elif modality.fit == "crop" and ratio != wanted:
+        if ratio >= wanted:
+            beside = ((right - left) - wanted * (bottom - top)) * 0.5
+            left, right = left + beside, left + beside + wanted * (bottom - top)
         else:
-            image = ImageOps.contain(image, size, resample)
-            if image.size != size:
-                # Pasted here and not by ImageOps.pad, which draws a canvas and copies it once more.
-                out[...] = modality.background
-                left, top = round((size[0] - image.width) * 0.5), round((size[1] - image.height) * 0.5)
-                out[top : top + image.height, left : left + image.width] = np.asarray(image)
-                return out
-    out[...] = np.asarray(image)
+            beside = ((bottom - top) - (right - left) / wanted) * 0.5
+            top, bottom = top + beside, top + beside + (right - left) / wanted
+    if image.size != (width, height) or (left, top, right, bottom) != whole:
+        if not width or not height:
+            out[...] = modality.background
+            return out
+        image = image.resize((width, height), Image.Resampling.BICUBIC, (left, top, right, bottom))
+    if (width, height) == (modality.width, modality.height):
+        out[...] = np.asarray(image)
+        return out
+    out[...] = modality.background
+    x, y = round((modality.width - width) * 0.5), round((modality.height - height) * 0.5)
+    out[y : y + height, x : x + width] = np.asarray(image)
     return out
 
 

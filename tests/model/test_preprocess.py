@@ -124,8 +124,11 @@ def test_any_picture_gets_the_modalitys_size(fit: str, size: tuple[int, int]) ->
     assert array.dtype == np.uint8
 
 
-@settings(max_examples=60, deadline=None)
-@given(size=st.tuples(st.integers(1, 70), st.integers(1, 70)), fit=st.sampled_from(["pad", "crop", "stretch"]))
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)) | st.just((12, 16)),
+    fit=st.sampled_from(["pad", "crop", "stretch"]),
+)
 def test_fitting_is_pillows_own_arithmetic(size: tuple[int, int], fit: str) -> None:
     """Bundles were trained on it, so not a pixel may change."""
     array = np.random.default_rng(size).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
