@@ -10,8 +10,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.intake.limits import Limits
 from app.serving.types import ServingConfig
+from app.threads import gpu_expected
 
 _ROOT = Path(__file__).resolve().parent.parent
+# A larger batch gains nothing on a CPU; a GPU is filled by larger ones.
+_SIZES_ON_CPU = (1, 2, 4, 8, 16, 32)
+_SIZES_ON_GPU = (*_SIZES_ON_CPU, 64, 128, 256)
 
 
 class Settings(BaseSettings):
@@ -49,9 +53,10 @@ class Settings(BaseSettings):
     intake_threads: int | None = Field(
         default=None, ge=1, le=256, description="threads that decode and tokenise; one a usable core when unset"
     )
-    batch_sizes: Annotated[tuple[int, ...], NoDecode] = Field(
-        default=(1, 2, 4, 8, 16, 32),
-        description="batch sizes that are warmed and run, ascending, separated by commas; the last bounds a batch",
+    batch_sizes: Annotated[tuple[int, ...] | None, NoDecode] = Field(
+        default=None,
+        description="batch sizes that are warmed and run, ascending, separated by commas; the last bounds a batch; "
+        "when unset, the powers of two up to 32, or up to 256 for a GPU",
     )
     max_queue: int = Field(default=256, ge=1, description="prepared requests that may wait for the engine")
     max_in_flight: int = Field(default=512, ge=1, description="requests between admission and answer; more get 429")
@@ -98,15 +103,15 @@ class Settings(BaseSettings):
 
     @field_validator("bundles", "batch_sizes", mode="after")
     @classmethod
-    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not value:
+    def _not_empty(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if value == ():
             raise ValueError("give at least one, several separated by commas")
         return value
 
     @field_validator("batch_sizes")
     @classmethod
-    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 1 or list(value) != sorted(set(value)):
+    def _ascending(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (min(value) < 1 or list(value) != sorted(set(value))):
             raise ValueError("give whole numbers from 1, ascending, such as 1,2,4,8")
         return value
 
@@ -132,7 +137,14 @@ class Settings(BaseSettings):
             "device": self.device,
             "precision": self.precision,
             "threads": self.torch_threads,
+            "batch_sizes": self.chosen_batch_sizes(),
         }
+
+    def chosen_batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes, those for the expected device where none are set."""
+        if self.batch_sizes is not None:
+            return self.batch_sizes
+        return _SIZES_ON_GPU if gpu_expected(self.device) else _SIZES_ON_CPU
 
     def serving(self) -> ServingConfig:
         """The bounds and sizes that the pipeline keeps."""
@@ -140,7 +152,7 @@ class Settings(BaseSettings):
             bundles=self.bundles,
             device=self.device,
             torch_threads=self.torch_threads,
-            batch_sizes=self.batch_sizes,
+            batch_sizes=self.chosen_batch_sizes(),
             max_queue=self.max_queue,
             max_in_flight=self.max_in_flight,
             max_bytes_in_flight=self.max_bytes_in_flight,

@@ -43,6 +43,14 @@ def test_lists_and_sizes_are_written_as_people_write_them(monkeypatch: pytest.Mo
     assert settings.serving().bundles == settings.bundles
 
 
+def test_a_gpu_gets_larger_batches_and_both_what_is_asked_for() -> None:
+    assert max(made(device="cpu").serving().batch_sizes) == 32
+    gpu = made(device="cuda")
+    assert max(gpu.serving().batch_sizes) == 256
+    assert gpu.runtime_choice()["batch_sizes"] == gpu.serving().batch_sizes
+    assert made(device="cuda", batch_sizes="1,8").serving().batch_sizes == (1, 8)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -216,6 +216,11 @@ class StandInDevice:
             self.held = False
             self._changed.notify_all()
 
+    def wait_for(self, kind: str, count: int, timeout: float) -> bool:
+        """Wait until so many operations of a kind have run; False when they have not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.busy(kind)) >= count, timeout)
+
     def busy(self, kind: str) -> list[Span]:
         """The operations of one kind, in the order in which they ran."""
         return [span for span in self.spans if span.kind == kind]

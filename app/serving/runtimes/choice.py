@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.serving.runtime import Runtime, RuntimeUnavailable
 from app.threads import gpu_expected, usable_cores
@@ -21,17 +21,19 @@ def choose_runtime(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32),
 ) -> Runtime:
     """Build what runs a bundle.
 
     `runtime`: auto, openvino, onnxruntime or torch; `device`: auto takes CUDA where torch finds it; `precision`: auto
     takes the fastest that the device computes natively; `threads`: of one forward on the CPU, None for every usable
-    core. Raises RuntimeUnavailable, which says what is missing, or BundleError when the bundle does not fit.
+    core; `batch_sizes`: those that a GPU is prepared for. Raises RuntimeUnavailable, which says what is missing, or
+    BundleError when the bundle does not fit.
     """
     if device != "cpu" and runtime in ("auto", "torch") and _cuda(device):
-        from app.serving.runtimes.torch import TorchRuntime
+        from app.serving.runtimes.cuda import CudaRuntime
 
-        return TorchRuntime(bundle, "cuda", precision=precision)
+        return CudaRuntime(bundle, batch_sizes, precision=precision)
     if device == "cuda":
         raise RuntimeUnavailable(f"device: cuda needs runtime torch or auto, not {runtime}")
     name = _for_cpu(bundle) if runtime == "auto" else runtime
