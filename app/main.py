@@ -10,10 +10,11 @@ from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import docs, health, metrics, models, openapi, predict, problems
-from app.api.direct import Direct
+from app.api.direct import Application, Direct
 from app.api.envelope import Envelope
 from app.intake import IntakePool, prepare
 from app.serving.backend import LocalBackend, MakeBackend
@@ -61,12 +62,13 @@ def create_app(
             await pipeline.drain(settings.drain_timeout)
             pool.close()
 
-    app = FastAPI(title="Trunkline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = Application(title="Trunkline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings = settings
     app.state.pipeline = pipeline
     app.state.metrics = counted
     app.state.scrape = scrape
-    app.state.predict = endpoint = predict.Endpoint(pipeline, settings, counted)
+    app.state.predict = predict.Endpoint(pipeline, settings, counted)
+    direct: ASGIApp = Direct(app.state.predict)
     app.state.on_failure = None
     problems.install(app)
     for router in (predict.router, models.router, health.router, metrics.router):
@@ -74,17 +76,20 @@ def create_app(
     docs.install(app)
     app.include_router(page)
     openapi.install(app)
-    app.add_middleware(Direct, endpoint=endpoint)
     if settings.cors_origins:
-        app.add_middleware(
+        cors = partial(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Content-Type", "X-Request-Id", "X-Deadline-Ms"],
             expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
         )
+        app.add_middleware(cors)
+        direct = cors(direct)
     # Last added is outermost.
-    app.add_middleware(Envelope, closing=lambda: pipeline.state == "draining")
+    envelope = partial(Envelope, closing=lambda: pipeline.state == "draining")
+    app.add_middleware(envelope)
+    app.predict = envelope(direct)
     return app
 
 

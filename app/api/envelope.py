@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,8 +16,12 @@ from app.api import problems
 # A client that was refused before its upload was read may go on sending for this long. Closing at once would reset
 # the connection, and with it take the refusal from a client that reads only after it has sent everything.
 LINGER_SECONDS = 5.0
+# A service that is full is full for many at once, and a new connection for each would cost more than the refusal. So
+# the connection stays for the next request, and the server drops what is still to come of a body up to this size.
+_DROPPED_BYTES = 1 << 20
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_FULL = 429
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 logger = logging.getLogger(__name__)
 
 
@@ -39,36 +42,51 @@ class Envelope:
             # Load balancers probe with HEAD. It is answered as GET is; the server, which keeps the scope that it made,
             # leaves the body out.
             scope = {**scope, "method": "GET"}
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(request_id, _has_body(headers), self.closing, receive, send)
+        request_id, unread, droppable = b"", False, True
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                unread = value != b"0"
+                droppable = droppable and value.isdigit() and int(value) <= _DROPPED_BYTES
+            elif name == b"x-request-id":
+                request_id = value
+            elif name == b"transfer-encoding":
+                unread, droppable = True, False
+            elif name == b"expect":
+                droppable = False  # the client may leave the body out, or not: only closing tells where it ends
+        if not _SANE_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(8).encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        exchange = _Exchange(request_id, unread, droppable, self.closing, receive, send)
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return  # nobody is left to answer
         except Exception:
-            logger.exception("unexpected error", extra={"request_id": request_id})
+            logger.exception("unexpected error", extra={"request_id": request_id.decode()})
             if exchange.started:
                 raise  # half an answer is out; the server closes the connection
-            await problems.internal(request_id)(scope, exchange.receive, exchange.send)
-
-
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+            await problems.internal(request_id.decode())(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
     """One request's messages, watched on their way through."""
 
+    __slots__ = ("_closing", "_droppable", "_receive", "_request_id", "_send", "_unread", "started")
+
     def __init__(
-        self, request_id: str, unread: bool, closing: Callable[[], bool], receive: Receive, send: Send
+        self,
+        request_id: bytes,
+        unread: bool,
+        droppable: bool,
+        closing: Callable[[], bool],
+        receive: Receive,
+        send: Send,
     ) -> None:
         self.started = False
         self._closing = closing
         self._request_id = request_id
         self._unread = unread  # whether some of the request's body may still be on its way
+        self._droppable = droppable  # whether the server may drop that
         self._receive = receive
         self._send = send
 
@@ -81,10 +99,13 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
-            if self._unread or self._closing():
-                headers["Connection"] = "close"
+            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            closing = self._closing()
+            if self._unread and self._droppable and message["status"] == _FULL and not closing:
+                self._unread = False
+            if self._unread or closing:
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
         elif self._unread and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             await self._discard()
