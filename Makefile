@@ -6,12 +6,19 @@ JOBS ?= 2
 VENV ?= .venv
 # The Python that makes the environment; when empty, the first one found that will do.
 PYTHON ?=
+# The folder of the environments of the servers that Trunkline is compared with; made unless another one is named.
+PEERS ?= benchmarks/.envs
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 URL := http://$(subst 0.0.0.0,127.0.0.1,$(HOST)):$(PORT)
 PICTURE := examples/pictures/shoe.jpg
 TITLE := Men White and Blue Sports Shoes
+
+# Each peer has an environment of its own, since what they need does not go together.
+ifeq ($(PEERS),benchmarks/.envs)
+PEERS_INSTALLED := $(patsubst %,$(PEERS)/%/.installed,plain litserve mosec bentoml rayserve)
+endif
 
 # A stamp is newer than the lock that its environment was made from; none counts in an environment that is not usable.
 SERVE := $(VENV)/.serve-installed
@@ -21,7 +28,7 @@ ifneq ($(shell sh deploy/environment.sh --check $(VENV) && echo usable),usable)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test browser slow lint format types check lock clean
+.PHONY: help run test browser slow lint format types check lock bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
@@ -56,6 +63,9 @@ check: lint types test ## lint, types and test
 lock: $(DEVELOP) ## Write the lock files anew from pyproject.toml
 	@$(BIN)/python deploy/lock.py
 
+bench: $(DEVELOP) $(PEERS_INSTALLED) ## Compare with other servers, half an hour (ARGS=--quick; --record to keep it)
+	@$(BIN)/python -m benchmarks.bench --peers $(PEERS) $(ARGS)
+
 clean: ## Remove the environment, caches and builds; data and bundles stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find app model tests benchmarks clients deploy examples -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -74,3 +84,9 @@ $(DEVELOP): requirements-dev.lock pyproject.toml
 	@$(PIP) -r requirements-dev.lock
 	@$(PIP) --no-deps --editable .
 	@touch $@ $(SERVE)
+
+benchmarks/.envs/%/.installed: benchmarks/peers/requirements/%.txt benchmarks/peers/requirements/shared.txt | $(DEVELOP)
+	@echo 'Installing $* into $(@D); this takes minutes, once ...'
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

@@ -1,8 +1,8 @@
 """BentoML: a batchable service for inference behind a service that takes single requests.
 
-https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html, "Handle multiple parameters": a batchable endpoint
-takes one parameter, so a Pydantic model groups what a request has, and a wrapper service hands it over. `to_async`
-lets the wrapper have many requests under way, which batching needs.
+https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html, "Handle multiple parameters": a batchable
+endpoint takes one parameter, so a Pydantic model groups what a request has, and a wrapper service hands it over.
+`to_async` lets the wrapper have many requests under way, which batching needs.
 
     bentoml serve benchmarks.peers.bento:Products --port 8000
 """
