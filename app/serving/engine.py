@@ -132,6 +132,7 @@ class Engine:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            del job  # what a batch refers to is let go of when it ends, not when the next one comes
 
     def _tell(self, callback: Callable[[], object]) -> None:
         # A loop that is closed has nobody left who waits.

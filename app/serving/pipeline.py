@@ -242,7 +242,8 @@ class Pipeline:
         # In the pool's thread: a request may have waited for it past its deadline.
         if time.monotonic() >= deadline:
             raise _late()
-        return self._prepare(parts, served.bundle.config, served.bundle.tokenizers, into=slot.buffers)
+        with slot.held():
+            return self._prepare(parts, served.bundle.config, served.bundle.tokenizers, into=slot.buffers)
 
     def _check_ready(self) -> None:
         state = self.state
