@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
@@ -16,6 +18,7 @@ from model.commands import evaluate_command, train_command
 from model.export.command import export_command
 from model.proposal.command import init_command
 
+logger = logging.getLogger(__name__)
 cli = typer.Typer(name="trunkline", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -31,7 +34,9 @@ def _serve(**flags: Any) -> None:
     in the current folder. A flag wins over the environment, the environment over the file.
     """
     # Imported here, because torch takes seconds and the help should not.
-    from app.server import AddressInUse, listen, serve, url
+    from app.listening import AddressInUse, listen, url
+    from app.telemetry.logs import configure_logging
+    from app.threads import gpu_expected, plan_threads, usable_cores
 
     settings = _settings({name: value for name, value in flags.items() if value is not None})
     try:
@@ -42,11 +47,26 @@ def _serve(**flags: Any) -> None:
     typer.echo(f"Trunkline listens on {address} (page: {address}/, API: {address}/docs); loading models ...")
     sys.stdout.flush()
 
-    from app.main import create_app
-    from app.telemetry.logs import configure_logging
-
     configure_logging(settings.log_level, settings.log_format)
-    failure = serve(create_app(settings), settings, listener)
+    plan = plan_threads(
+        cores=usable_cores(),
+        gpu=gpu_expected(settings.device),
+        workers=settings.workers,
+        intake=settings.intake_threads,
+        forward=settings.torch_threads,
+    )
+    logger.info("%s", plan)
+    settings = settings.model_copy(update={"intake_threads": plan.intake, "torch_threads": plan.forward})
+    if plan.workers > 1:
+        from app.processes.supervisor import supervise
+
+        failure = supervise(settings, plan, listener)
+    else:
+        from app.main import create_app
+        from app.server import serve
+
+        os.environ.update(plan.environment(plan.forward))
+        failure = serve(create_app(settings), settings, listener)
     if failure is not None:
         _fail(failure)
 

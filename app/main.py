@@ -39,6 +39,7 @@ def create_app(
 
     Models load after the application has started, so probes answer meanwhile. Where they cannot be loaded, the
     application stays up and says so in its probes; `app.state.on_failure`, if somebody sets it, hears the reason.
+    `app.state.on_ready` hears of the other outcome.
     """
     settings = settings or Settings()
     pool = IntakePool(settings.intake_threads, max_waiting=settings.max_in_flight)
@@ -69,7 +70,7 @@ def create_app(
     app.state.scrape = scrape
     app.state.predict = predict.Endpoint(pipeline, settings, counted)
     direct: ASGIApp = Direct(app.state.predict)
-    app.state.on_failure = None
+    app.state.on_failure = app.state.on_ready = None
     problems.install(app)
     for router in (predict.router, models.router, health.router, metrics.router):
         app.include_router(router)
@@ -102,6 +103,10 @@ async def _start(app: FastAPI) -> None:
         logger.error("the service cannot start: %s", error)
         if on_failure is not None:
             on_failure(str(error))
+        return
+    on_ready: Callable[[], None] | None = app.state.on_ready
+    if on_ready is not None and pipeline.state == "ready":
+        on_ready()
 
 
 def __getattr__(name: str) -> FastAPI:

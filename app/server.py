@@ -1,4 +1,4 @@
-"""The HTTP server's process: a socket had before anything loads, and an end at which nothing accepted is lost."""
+"""The HTTP server, with an end at which nothing accepted is lost."""
 
 from __future__ import annotations
 
@@ -13,40 +13,6 @@ from app.serving.pipeline import Pipeline
 from app.settings import Settings
 
 _CLOSING_SECONDS = 5  # for connections to take their last answer, once every request has one
-_BACKLOG = 2048
-
-
-class AddressInUse(OSError):
-    """The address cannot be listened on; the message says which and what to do."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, so that a taken port is known before models load. Raises AddressInUse."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise AddressInUse(f"cannot listen on {host}: {error.strerror}") from None
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise AddressInUse(
-            f"cannot listen on {host} port {port}: {error.strerror}; "
-            "stop what listens there, or choose another port with --port"
-        ) from None
-    return listener
-
-
-def url(listener: socket.socket) -> str:
-    """Where a browser on this machine finds the listener."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -93,14 +59,18 @@ class Server(uvicorn.Server):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop)
 
+    def drain(self, timeout: float | None = None) -> None:
+        """Finish what was accepted, within `timeout` seconds or those of the settings, then end. In the event loop."""
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain(self._drain_timeout if timeout is None else timeout))
+
     def _stop(self) -> None:
         if self._draining is not None:
             self.force_exit = self.should_exit = True
-            return
-        self._draining = asyncio.ensure_future(self._drain())
+        self.drain()
 
-    async def _drain(self) -> None:
-        await self._pipeline.drain(self._drain_timeout)
+    async def _drain(self, timeout: float) -> None:
+        await self._pipeline.drain(timeout)
         self.should_exit = True
 
 

@@ -35,10 +35,15 @@ class ThreadPlan:
             f"a forward on the CPU takes {self.forward}"
         )
 
-    def limit_libraries(self, environment: dict[str, str], threads: int) -> None:
-        """Let numeric libraries that start threads of their own start so many; what the user has set stays."""
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment.setdefault(name, str(threads))
+    def environment(self, threads: int) -> dict[str, str]:
+        """This process's environment for one in which numeric libraries start `threads` threads of their own.
+
+        What is set already stays.
+        """
+        return {
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
+            **os.environ,
+        }
 
 
 def plan_threads(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app.api.openapi import problems
-from app.telemetry.metrics import Metrics
 
 router = APIRouter(tags=["metrics"])
 
@@ -16,6 +17,6 @@ router = APIRouter(tags=["metrics"])
 )
 async def metrics(request: Request) -> Response:
     """Requests by outcome, requests in flight, queue length, batch sizes, seconds by stage."""
-    collected: Metrics = request.app.state.metrics
-    body, media_type = collected.render()
+    scrape: Callable[[], Awaitable[tuple[bytes, str]]] = request.app.state.scrape
+    body, media_type = await scrape()
     return Response(body, headers={"Content-Type": media_type})

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.server import AddressInUse, listen, url
+from app.listening import AddressInUse, listen, url
 from app.settings import Settings
 from tests.support.tiny import make_tiny_bundle
 

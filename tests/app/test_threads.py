@@ -81,13 +81,15 @@ def test_a_plan_gives_everyone_a_thread_and_decoding_every_core(cores: int, gpu:
     assert plan.forward <= cores
 
 
-def test_what_is_set_by_hand_wins() -> None:
+def test_what_is_set_by_hand_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_threads(cores=2, gpu=False, workers=3, intake=5, forward=7)
     assert (plan.workers, plan.intake, plan.forward) == (3, 5, 7)
-    environment = {"OMP_NUM_THREADS": "4"}
-    plan.limit_libraries(environment, 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    environment = plan.environment(1)
     assert environment["OMP_NUM_THREADS"] == "4"
     assert environment["OPENBLAS_NUM_THREADS"] == "1"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 def test_a_gpu_is_expected_where_its_driver_is_and_is_not_hidden(tmp_path: Path) -> None:

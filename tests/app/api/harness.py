@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
+from app.listening import listen, url
 from app.main import create_app
-from app.server import Server, listen, url
+from app.server import Server
 from app.settings import Settings
 from model.bundle import Bundle
 from tests.app.serving.bench import PATIENCE, GatedRuntime
