@@ -48,7 +48,7 @@ def train_command(
     from model.config import ConfigError, load_config
     from model.data.dataset import load_dataset
     from model.data.faults import DataError
-    from model.training.bundling import make_bundle
+    from model.training.bundling import give_graph, make_bundle
     from model.training.checkpoint import Checkpoints, ResumeError
     from model.training.trainer import DivergedError, Trainer
 
@@ -84,8 +84,12 @@ def train_command(
                 "torch": torch.__version__.split("+")[0],
                 "date": datetime.now(UTC).date().isoformat(),
             }
-            make_bundle(out, dataset, trained)
+            bundle = make_bundle(out, dataset, trained)
+            reporter.note("writing the graph that serving without torch reads")
+            graphless = give_graph(bundle)
             reporter.close()
+        if graphless is not None:
+            console.print(f"it has no graph, and torch alone will serve it: {graphless}", markup=False, soft_wrap=True)
         console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)
     except (ConfigError, DataError, ResumeError, BundleError, DivergedError, OSError) as error:
         raise _fail(error) from None
@@ -159,7 +163,7 @@ def evaluate_command(
 
 def _need_the_train_extra() -> None:
     """Training and evaluation use libraries that a serve-only installation lacks."""
-    if importlib.util.find_spec("sklearn") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "sklearn", "onnxscript", "onnxruntime")):
         raise _fail(RuntimeError("training and evaluation need the extra 'train': pip install 'trunkline[train]'"))
 
 

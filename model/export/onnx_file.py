@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir
+from onnxscript import optimizer
 
 from model.bundle import Bundle
 from model.export.description import KEY, describe
@@ -42,7 +43,9 @@ def export_onnx(bundle: Bundle, file: Path) -> Parity:
 
 def build_model(bundle: Bundle) -> bytes:
     """The content of the file, not yet compared with torch. Raises ExportError when ONNX cannot express the network."""
-    model = trace(bundle, optimise=True)
+    model = trace(bundle)
+    # What follows from weights alone, such as a batch norm behind a convolution, is computed here, once.
+    optimizer.optimize_ir(model)
     model.metadata_props[KEY] = json.dumps(describe(bundle), ensure_ascii=False)
     document = onnx_ir.to_proto(model)
     if document.ByteSize() > _LARGEST_FILE:

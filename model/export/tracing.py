@@ -21,11 +21,10 @@ from model.export.module import CalibratedNetwork
 from model.export.names import graph_names
 
 
-def trace(bundle: Bundle, *, optimise: bool) -> onnx_ir.Model:
-    """The calibrated network, without a word about the machine that traced it.
+def trace(bundle: Bundle) -> onnx_ir.Model:
+    """The calibrated network, each weight as the bundle holds it, without a word about the machine that traced it.
 
-    `optimise`: fold batch norms and transposes into the weights; without it, every weight stays as the bundle holds
-    it. Raises ExportError when ONNX cannot express the network.
+    Raises ExportError when ONNX cannot express the network.
     """
     names = graph_names(bundle.config)
     inputs, dynamic = _example(bundle)
@@ -42,7 +41,7 @@ def trace(bundle: Bundle, *, optimise: bool) -> onnx_ir.Model:
                 dynamic_shapes=(dynamic, {0: "batch"}),
                 custom_translation_table={torch.ops.aten.cumprod.default: _cumprod},
                 dynamo=True,
-                optimize=optimise,
+                optimize=False,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:

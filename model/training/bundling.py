@@ -8,6 +8,8 @@ from pathlib import Path
 from model.bundle import Bundle, load_bundle, save_bundle
 from model.config import Config, TextModality
 from model.data.dataset import Dataset
+from model.export.bundle_graph import write_graph
+from model.export.errors import ExportError
 from model.golden import check_golden, make_golden
 from model.golden_case import GoldenCase
 from model.inference import run_patterns
@@ -42,6 +44,15 @@ def make_bundle(path: Path, dataset: Dataset, trained: Trained) -> Bundle:
     bundle = save(make_golden(draft, Predictor(draft), _common_words(config, dataset)))
     check_golden(bundle, Predictor(bundle))
     return bundle
+
+
+def give_graph(bundle: Bundle) -> str | None:
+    """Put a graph into a bundle. Where its network cannot be expressed as one, it stays as it was; returns why."""
+    try:
+        write_graph(bundle)
+    except ExportError as error:
+        return str(error)
+    return None
 
 
 def _common_words(config: Config, dataset: Dataset, count: int = 200) -> list[str]:

@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
-from model.bundle import load_bundle
+from model.bundle import Bundle, load_bundle
+from model.export.errors import ExportError
 from model.golden import check_golden
 from model.predictor import Predictor
+from model.training import bundling
 from tests.model.training.shapes import document, make_shapes, write_config
 
 
@@ -61,6 +63,22 @@ def test_train_makes_a_bundle_that_a_server_would_take(trained: Path) -> None:
     assert bundle.provenance["data"] | {"fingerprint": ""} == {"fingerprint": "", "train": 320, "val": 80, "test": 60}
     assert bundle.calibration.threshold("colour", ("image",), 0.9) is not None, "80 samples are enough to calibrate"
     assert list((trained.with_name("shapes.training") / "tensorboard").iterdir())
+
+
+def test_train_gives_the_bundle_a_graph(trained: Path, graphs: list[Path]) -> None:
+    assert trained in graphs
+
+
+def test_a_network_that_no_graph_can_express_is_a_bundle_all_the_same(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(bundle: Bundle) -> None:
+        raise ExportError("no operator for this")
+
+    monkeypatch.setattr(bundling, "write_graph", fail)
+    bundle = load_bundle(trained)
+    assert bundling.give_graph(bundle) == "no operator for this"
+    assert load_bundle(trained).graph is None
 
 
 def test_train_lists_every_fault_in_a_file(shapes: Path, cache: Path, tmp_path: Path) -> None:
