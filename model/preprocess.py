@@ -109,15 +109,21 @@ def fit(
     return out
 
 
+# The characters of the categories Cc, Zl and Zp, which Unicode keeps as they are.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def normalise_text(text: str) -> str:
     """Fold a text to its compatibility form, one space between words, no control characters.
 
     An empty result, which a text without a visible character gives, means that the text counts as missing. Any str is
     taken, lone surrogates too.
     """
+    if text.isascii() and text.isprintable():  # as titles mostly are; then all that follows changes nothing but spaces
+        return " ".join(text.split())
     text = text.encode("utf-8", "replace").decode("utf-8")
     text = unicodedata.normalize("NFKC", text)
-    text = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    text = _CONTROL.sub(" ", text)
     # Marks of direction, joiners and the like shape other characters; alone they show nothing.
     if all(c == " " or unicodedata.category(c) == "Cf" for c in text):
         return ""

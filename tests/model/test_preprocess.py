@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,27 @@ def test_normalise_text(raw: str, folded: str) -> None:
 
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
+
+
+def by_character(text: str) -> str:
+    """What normalising means, one character at a time."""
+    text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    return "" if all(c == " " or unicodedata.category(c) == "Cf" for c in text) else " ".join(text.split())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(st.characters(codec=None)) | st.text(st.characters(codec="ascii")) | st.text("a \t\x1c\x7f\x85\u2028\u200d")
+)
+def test_texts_of_any_kind_are_normalised_character_by_character(text: str) -> None:
+    assert normalise_text(text) == by_character(text)
+
+
+def test_every_single_character_is_normalised_alike() -> None:
+    for code in (*range(0x3000), 0xFEFF, 0xFFFD, 0xD800, 0xE0001, 0x1D400, 0x10FFFF):
+        for text in (chr(code), f"a{chr(code)}b"):
+            assert normalise_text(text) == by_character(text), hex(code)
 
 
 @given(ANY_TEXT)
