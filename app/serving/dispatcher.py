@@ -13,7 +13,7 @@ from app.errors import DeadlineExceeded, QueueFull, ServiceError
 from app.serving.batcher import Batcher, Step
 from app.serving.engine import Batch, Engine, Finished, Row
 from app.serving.loading import Loaded
-from app.serving.runtime import item_length
+from app.serving.runtime import item_length, padded_length
 from app.telemetry.metrics import Metrics
 from model.preprocess import Item
 
@@ -105,6 +105,8 @@ class Dispatcher:
         size = len(requests)
         self._seconds_per_item += _SMOOTHING * (ran / size - self._seconds_per_item)
         self._metrics.batch(size)
+        lengths = [item_length(request.item) for request in requests]
+        self._metrics.tokens(sum(lengths), size * padded_length(max(lengths), requests[0].loaded.runtime.lengths))
         for request, result in zip(requests, finished.results, strict=True):
             if isinstance(result, ServiceError):
                 _fail(request, result)

@@ -89,3 +89,8 @@ def blank_item(config: Config) -> dict[str, np.ndarray]:
 def item_length(item: Item) -> int:
     """Tokens of the item's longest text: what a batch is padded to. 0 for an item without text."""
     return max((value.shape[0] for value in item.values() if value.ndim == 1), default=0)
+
+
+def padded_length(longest: int, lengths: Sequence[int]) -> int:
+    """What texts are padded to of which the longest has `longest` tokens; `lengths` as `Runtime.lengths`."""
+    return next((length for length in lengths if length >= longest), longest) if longest else 0

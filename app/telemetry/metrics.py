@@ -33,6 +33,10 @@ class Metrics:
         self._batch_size = Histogram(
             "trunkline_batch_size", "Requests in a forward.", buckets=_BATCH_SIZES, registry=registry
         )
+        self._tokens = Counter(
+            "trunkline_text_tokens", "Text tokens that forwards ran, by kind: read, or padding to one length a batch.",
+            ["kind"], registry=registry,
+        )  # fmt: skip
         self._stages = Histogram(
             "trunkline_stage_seconds", "Seconds that an answered request spent in each stage.", ["stage"],
             buckets=_SECONDS, registry=registry,
@@ -67,6 +71,11 @@ class Metrics:
     def batch(self, size: int) -> None:
         """A forward ran for `size` requests."""
         self._batch_size.observe(size)
+
+    def tokens(self, read: int, padded: int) -> None:
+        """A forward ran `padded` text tokens, of which `read` were of its requests."""
+        self._tokens.labels("read").inc(read)
+        self._tokens.labels("padding").inc(padded - read)
 
     def stages(self, seconds: Mapping[str, float]) -> None:
         """An answered request's seconds by stage."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.serving.runtime import padded_length
 from model.calibration import patterns_of
 from model.config import Config, TextModality
 from model.preprocess import Item
@@ -74,10 +74,10 @@ class Shapes:
         self.lengths = tuple(min(length, longest) for length in range(step, longest + step, step))
 
     def of(self, items: Sequence[Item]) -> Shape:
-        """The shape that these items run in. Raises IndexError for a text that is longer than any may be."""
+        """The shape that these items run in."""
         pattern = tuple(name for name in self._config.modalities if any(name in item for item in items))
         longest = max((len(item[name]) for item in items for name in self._texts if name in item), default=0)
-        return Shape(len(items), pattern, self.lengths[bisect_left(self.lengths, longest)] if longest else 0)
+        return Shape(len(items), pattern, padded_length(longest, self.lengths))
 
     def graphs(self) -> list[Shape]:
         """The shapes to capture, larger before smaller: those with every modality first, MOST_GRAPHS at most."""

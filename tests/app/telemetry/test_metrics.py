@@ -44,6 +44,8 @@ def test_counts_and_histograms() -> None:
         metrics.request(outcome)
     for size in (1, 3, 32):
         metrics.batch(size)
+    metrics.tokens(9, 12)
+    metrics.tokens(0, 0)
     metrics.stages({"run": 0.02, "queue": 0.001})
     metrics.bundle("fashion", "1", "abc", "cpu")
     shown = samples(metrics)
@@ -52,6 +54,8 @@ def test_counts_and_histograms() -> None:
     assert shown["trunkline_batch_size_sum", ()] == 36
     assert shown["trunkline_batch_size_count", ()] == 3
     assert shown["trunkline_batch_size_bucket", (("le", "4.0"),)] == 2
+    assert shown["trunkline_text_tokens_total", (("kind", "read"),)] == 9
+    assert shown["trunkline_text_tokens_total", (("kind", "padding"),)] == 3
     assert shown["trunkline_stage_seconds_sum", (("stage", "run"),)] == 0.02
     labels = {"name": "fashion", "version": "1", "digest": "abc", "device": "cpu"}
     assert shown["trunkline_bundle_info", tuple(sorted(labels.items()))] == 1

@@ -32,9 +32,10 @@ class House:
 
     def __init__(self, path: Path) -> None:
         self.device = StandInDevice()
+        self.metrics = Metrics()
         config = ServingConfig(bundles=(path,), batch_sizes=SIZES, max_queue=10_000)
         make_runtime = partial(CudaRuntime, batch_sizes=SIZES, device=self.device)
-        self.backend = LocalBackend(config, Metrics(), make_runtime)
+        self.backend = LocalBackend(config, self.metrics, make_runtime)
         self.bundle = load_bundle(path)
         self.predictor = Predictor(self.bundle)
         self.served: Served
@@ -42,6 +43,9 @@ class House:
     def draw(self, seed: int) -> Item:
         """An item with every modality, unlike that of any other seed."""
         return item_of(self.bundle.config, list(self.bundle.config.modalities), np.random.default_rng(seed))
+
+    def tokens(self, kind: str) -> float:
+        return self.metrics.registry.get_sample_value("trunkline_text_tokens_total", {"kind": kind}) or 0.0
 
     def ask(self, item: Item) -> asyncio.Task[Ran]:
         tasks = tuple(self.bundle.config.tasks)
@@ -76,7 +80,7 @@ async def test_the_next_batch_is_on_the_device_while_one_runs_and_no_third_is(ti
         made.device.held = True
         items = [made.draw(seed) for seed in range(14)]
         asked = [made.ask(item) for item in items]
-        # The first request is handed over at once, alone; behind it two, which are half of the largest batch; then none.
+        # The first request is handed over at once, alone; behind it two, half of the largest batch; then no more.
         await made.until(UPLOAD, 2)
         assert made.counts() == {UPLOAD: 2, RUN: 0, DOWNLOAD: 0}
         assert made.backend.waiting == 11
@@ -101,6 +105,17 @@ async def test_every_answer_is_that_of_its_own_request(tiny_bundle: Path) -> Non
         for task, values in expected.probabilities.items():
             found = np.stack([answer.row.probabilities[task] for answer in answers])
             np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-5, err_msg=task)
+
+
+@pytest.mark.anyio
+async def test_padding_is_counted_to_the_length_that_the_batch_ran_at(tiny_bundle: Path) -> None:
+    async with house(tiny_bundle) as made:  # which pads to 4, 8 and 12
+        for length in (3, 12):
+            async with asyncio.timeout(PATIENCE):
+                await made.ask({"text": np.arange(1, length + 1)})
+        async with asyncio.timeout(PATIENCE):
+            await made.ask({"image": np.zeros((16, 12, 3), np.uint8)})
+        assert (made.tokens("read"), made.tokens("padding")) == (15, 1)
 
 
 @pytest.mark.anyio
