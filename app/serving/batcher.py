@@ -8,8 +8,8 @@ The rules, in the order in which they bind:
 
 1. Work-conserving: whenever the engine is idle and something waits, a batch runs at once. Nothing waits for
    batchmates that may not come; batches grow because requests arrive while the engine is busy. An engine that takes a
-   batch ahead, while one runs, gets one of at least half the largest size: a smaller one would gain little by being
-   staged early, and keep out those who arrive before it can run.
+   batch ahead, while one runs, gets one at least as large as the one before it: a smaller one would gain little by
+   being staged early, and keep out those who arrive before it can run.
 2. Nothing starves: the request of the smallest rank is in the next batch, always. The rank is its arrival time, less
    `priority_seconds` a step of priority, so that a request of low priority still overtakes later ones.
 3. A batch is of one group, and of similar lengths: its other places go to those nearest in length to the first, until
@@ -85,7 +85,7 @@ class Batcher(Generic[Id]):
         self._sizes = tuple(sizes)
         self._max_queue = max_queue
         self._free = self._slots = slots
-        self._ahead = (sizes[-1] + 1) // 2
+        self._latest = 0  # size of the latest batch
         self._max_padding = max_padding
         self._item_length = item_length
         self._length_step = length_step
@@ -157,8 +157,9 @@ class Batcher(Generic[Id]):
         runs = []
         while self._free and self._waiting:
             batch = self._choose()
-            if self.running and len(batch) < self._ahead:
+            if self.running and len(batch) < self._latest:
                 break
+            self._latest = len(batch)
             for item in batch:
                 self._drop(item)
             self._free -= 1

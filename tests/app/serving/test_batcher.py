@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.serving.batcher import Batcher, Step
 
 SIZES, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH, STEP = (1, 2, 4), 8, 0.25, 8, 3
-AHEAD = 2  # least size of a batch that is handed over while another runs
 
 # How long a machine takes, busy as it may be, is no property of the batcher.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,6 +37,7 @@ class Service(RuleBasedStateMachine):
         self.ends: Counter[tuple[int, str]] = Counter()
         self.waiting: set[int] = set()
         self.batches = 0
+        self.latest = 0
 
     def take(self, step: Step[int]) -> None:
         before = set(self.waiting)
@@ -58,7 +58,8 @@ class Service(RuleBasedStateMachine):
         """What holds for a batch of those that could have run."""
         items = [self.added[id] for id in run]
         assert len(items) in SIZES
-        assert self.batches == 1 or len(items) >= AHEAD
+        assert self.batches == 1 or len(items) >= self.latest
+        self.latest = len(items)
         assert len({item["group"] for item in items}) == 1
         assert all(item["deadline"] > self.now for item in items)
         padding, work = self.padding(items)
@@ -102,11 +103,11 @@ class Service(RuleBasedStateMachine):
             self.holds_back_no_batch_worth_staging()
 
     def holds_back_no_batch_worth_staging(self) -> None:
-        """A free slot beside a running batch means that equals of the first in line do not make half a batch."""
+        """A free slot beside a running batch means that equals of the first in line do not make as large a one."""
         if self.waiting and self.batcher.running < self.slots:
             first = self.kind(min(self.waiting, key=self.rank))
             equals = [id for id in self.waiting if self.kind(id)[0] == first[0] and self.kind(id)[2] == first[2]]
-            assert len(equals) < AHEAD
+            assert len(equals) < self.latest
 
     @precondition(lambda self: self.added)
     @rule(data=st.data())
@@ -196,23 +197,29 @@ def test_fewer_than_the_smallest_size_do_not_wait_for_more() -> None:
     assert subject.engine_free(1.0).runs == (("b", "c", "d"),)
 
 
-def test_a_second_batch_is_handed_over_early_when_it_is_half_of_the_largest() -> None:
+def test_a_batch_is_handed_over_early_when_it_is_as_large_as_the_one_before() -> None:
     subject = batcher(sizes=(1, 2, 4, 8), slots=2)
     assert subject.add("a", 0.0, 5).runs == (("a",),)
-    assert [subject.add(name, 0.0, 5).runs for name in "bcde"] == [(), (), (), (("b", "c", "d", "e"),)]
-    assert subject.add("f", 0.0, 5).runs == ()
-    assert subject.engine_free(1.0).runs == ()
-    assert subject.engine_free(2.0).runs == (("f",),)
+    assert subject.add("b", 0.0, 5).runs == (("b",),)
+    for name in "cdefg":
+        assert subject.add(name, 0.0, 5).runs == ()
+    assert subject.engine_free(1.0).runs == (("c", "d", "e", "f"),)
+    assert subject.engine_free(2.0).runs == ()  # c to f run, and g alone is fewer
+    assert subject.add("h", 2.0, 5).runs == ()
+    assert subject.engine_free(3.0).runs == (("g", "h"),)
 
 
 def test_an_idle_engine_gets_two_batches_at_once_where_two_are_worth_it() -> None:
-    subject = batcher(slots=2)
-    subject.add("running", 0.0, 5)
-    subject.add("x", 0.0, 5, group="x")  # a group of its own, first in line, and less than half
+    subject = batcher()
+    subject.add("one", 0.0, 5)
+    for name in ("two", "three"):
+        subject.add(name, 0.0, 5)
+    assert subject.engine_free(1.0).runs == (("two", "three"),)
+    subject.widen(2)
+    subject.add("x", 1.0, 5, group="x")  # first in line, and fewer than run
     for name in "ab":
-        subject.add(name, 0.1, 5)
-    assert len(subject) == 3
-    assert subject.engine_free(1.0).runs == (("x",), ("a", "b"))
+        assert subject.add(name, 1.1, 5).runs == ()
+    assert subject.engine_free(2.0).runs == (("x",), ("a", "b"))
 
 
 def test_more_slots_can_be_given_later() -> None:

@@ -80,17 +80,17 @@ async def test_the_next_batch_is_on_the_device_while_one_runs_and_no_third_is(ti
         made.device.held = True
         items = [made.draw(seed) for seed in range(14)]
         asked = [made.ask(item) for item in items]
-        # The first request is handed over at once, alone; behind it two, half of the largest batch; then no more.
+        # The first request is handed over at once, alone; behind it one more, which is as many; then no more.
         await made.until(UPLOAD, 2)
         assert made.counts() == {UPLOAD: 2, RUN: 0, DOWNLOAD: 0}
-        assert made.backend.waiting == 11
+        assert made.backend.waiting == 12
         made.device.go()
         async with asyncio.timeout(PATIENCE):
             answers = await asyncio.gather(*asked)
-        assert sorted(answer.batch_size for answer in answers) == [1] * 2 + [2] * 4 + [4] * 8
-        assert made.counts() == {UPLOAD: 6, RUN: 6, DOWNLOAD: 6}
+        assert sorted(answer.batch_size for answer in answers) == [1] * 2 + [4] * 12
+        assert made.counts() == {UPLOAD: 5, RUN: 5, DOWNLOAD: 5}
         # Not once did the host wait for anything but a batch's answers.
-        assert made.device.counts["synchronize"] == 6
+        assert made.device.counts["synchronize"] == 5
         assert made.device.counts["settle"] == 0
 
 
