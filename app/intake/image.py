@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import TooLarge, UndecodableImage, UnsupportedFormat
-from app.intake.jpeg import decode_scaled, read_frame, reduction
+from app.intake.jpeg import decode_scaled, read_frame, reduction, scaled_box
 from app.intake.limits import Limits
 from model.config import ImageModality
-from model.preprocess import ORIENTATION, TRANSPOSE, fit, pixels
+from model.preprocess import ORIENTATION, TRANSPOSE, fit, flatten
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _NAMES = "JPEG, PNG, WebP, GIF or BMP"
@@ -52,16 +52,15 @@ def decode(
     if kind == "WEBP":
         _check_pixels(_webp_size(data), name, limits)
     if kind == "JPEG":
-        image = _plain_jpeg(data, name, modality, limits)
-        if image is not None:
-            return fit(image, modality, out)
+        found = _plain_jpeg(data, name, modality, limits, out)
+        if found is not None:
+            return found
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:
             _check_pixels(image.size, name, limits)
-            if kind == "JPEG":
-                _draft(image, modality)
+            box = _draft(image, modality) if kind == "JPEG" else None
             image.load()
-            return pixels(image, modality, out)
+            return fit(flatten(image, modality.background), modality, out, box)
     except Image.DecompressionBombError:
         raise TooLarge(_too_many_pixels(name, limits)) from None
     except TooLarge:
@@ -72,18 +71,22 @@ def decode(
         raise UndecodableImage(f"Part {name!r} begins as {kind} but cannot be decoded; it may be cut off.") from error
 
 
-def _plain_jpeg(data: bytes, name: str, modality: ImageModality, limits: Limits) -> Image.Image | None:
-    """A plain JPEG file as an upright RGB picture that is large enough to be fitted; None for any other file."""
+def _plain_jpeg(
+    data: bytes, name: str, modality: ImageModality, limits: Limits, out: NDArray[np.uint8] | None
+) -> NDArray[np.uint8] | None:
+    """The pixels of a plain JPEG file; None for any other file."""
     frame = read_frame(data)
     if frame is None:
         return None
     _check_pixels((frame.width, frame.height), name, limits)
-    samples = decode_scaled(data, frame, reduction(frame.shown, _least(modality)))
+    factor = reduction(frame.shown, modality)
+    samples = decode_scaled(data, frame, factor)
     if samples is None:
         return None
     image = Image.fromarray(samples)
-    turn = TRANSPOSE.get(frame.orientation)
-    return image if turn is None else image.transpose(turn)
+    if frame.orientation in TRANSPOSE:
+        image = image.transpose(TRANSPOSE[frame.orientation])
+    return fit(image, modality, out, scaled_box(frame.shown, image.size, factor, frame.orientation))
 
 
 def _check_pixels(size: tuple[int, int], name: str, limits: Limits) -> None:
@@ -111,17 +114,12 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
 
 
-def _least(modality: ImageModality) -> tuple[int, int]:
-    """Width and height below which a JPEG decoder must not scale in the DCT domain, which skips most of the work.
-
-    Twice what the network reads: the resize that follows still decides how the picture looks.
-    """
-    return 2 * modality.width, 2 * modality.height
-
-
-def _draft(image: Image.Image, modality: ImageModality) -> None:
-    """Let Pillow's JPEG decoder scale, too."""
-    width, height = _least(modality)
-    if image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8):
-        width, height = height, width
-    image.draft(None, (width, height))  # None keeps the mode
+def _draft(image: Image.Image, modality: ImageModality) -> tuple[float, float, float, float]:
+    """Let Pillow's JPEG decoder scale, too; where the picture will be in what it gives, once upright."""
+    orientation = image.getexif().get(ORIENTATION, 1)
+    stored = image.size
+    turned = orientation in (5, 6, 7, 8)
+    shown = stored[::-1] if turned else stored
+    factor = reduction(shown, modality)
+    image.draft(None, (stored[0] // factor, stored[1] // factor))  # None keeps the mode
+    return scaled_box(shown, image.size[::-1] if turned else image.size, factor, orientation)

@@ -18,6 +18,7 @@ from app.intake.image import decode
 from app.intake.jpeg import Frame, decode_scaled, read_frame, read_orientation, reduction
 from app.intake.limits import Limits
 from model.config import ImageModality
+from model.preprocess import pixels
 from tests.app.intake.pictures import MODALITY, corners, detailed, file
 
 ORIENTATION = 0x0112
@@ -144,15 +145,41 @@ def test_exif_that_says_nothing_of_the_orientation() -> None:
     assert Image.open(BytesIO(data)).getexif().get(ORIENTATION) is None
 
 
-@given(
-    size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
-    least=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+@pytest.mark.parametrize(
+    ("size", "fit", "factor"),
+    [
+        ((800, 1000), "pad", 8),
+        ((200, 240), "pad", 4),
+        ((90, 60), "pad", 2),
+        ((60, 60), "pad", 1),
+        ((4000, 64), "pad", 8),
+        ((4000, 64), "crop", 1),
+        ((4000, 64), "stretch", 1),
+        ((4000, 15), "pad", 1),
+    ],
 )
-def test_a_reduction_leaves_what_is_needed_and_is_the_largest(size: tuple[int, int], least: tuple[int, int]) -> None:
-    factor = reduction(size, least)
-    assert factor in (1, 2, 4, 8)
-    assert factor == 1 or all(side / factor >= enough for side, enough in zip(size, least, strict=True))
-    assert factor == 8 or any(side / (2 * factor) < enough for side, enough in zip(size, least, strict=True))
+def test_a_picture_is_scaled_as_far_as_leaves_enough_to_resize(size: tuple[int, int], fit: str, factor: int) -> None:
+    modality = MODALITY.model_copy(update={"fit": fit})  # 24×32
+    assert reduction(size, modality) == factor
+    assert reduction((size[0] + 8000, size[1] + 8000), modality) == 8
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(803, 1001), (407, 513), (1337, 211)])
+def test_a_scaled_picture_lies_where_the_whole_one_does(size: tuple[int, int], orientation: int, fit: str) -> None:
+    """Sizes that no factor divides: without the box, padding and edges would be off by a row."""
+    modality = MODALITY.model_copy(update={"fit": fit})
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    y, x = np.mgrid[0 : size[1], 0 : size[0]]
+    smooth = np.stack([x * 255 // size[0], y * 255 // size[1], (x + y) * 255 // sum(size)], axis=2)
+    data = file(Image.fromarray(smooth.astype(np.uint8)), "JPEG", exif=exif)
+    whole = pixels(Image.open(BytesIO(data)), modality)
+    scaled = outcome(data, modality)
+    assert isinstance(scaled, np.ndarray)
+    assert np.abs(scaled.astype(int) - whole).max() <= 6
+    assert np.array_equal(scaled, by_pillow(data, modality))
 
 
 def test_pixels_are_written_where_they_are_wanted() -> None:
