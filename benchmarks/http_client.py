@@ -103,7 +103,7 @@ class Reader:
         for line in lines.lower().split(b"\r\n"):
             name, _, value = line.partition(b":")
             headers[name] = value.strip()
-        self.keep_alive = headers.get(b"connection", b"keep-alive" if first[7:8] == b"1" else b"") != b"close"
+        self.keep_alive = headers.get(b"connection", b"close" if first[7:8] == b"0" else b"") != b"close"
         self._chunked = b"chunked" in headers.get(b"transfer-encoding", b"")
         if self.status in (204, 304):
             self._length = 0

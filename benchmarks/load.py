@@ -51,7 +51,7 @@ class Job:
     seconds: float = 5.0
     drain: float = 2.0  # seconds that requests under way get at the end
     seed: int = 0  # of the arrivals
-    requests: int = 0  # a closed loop also ends after so many; 0: without a bound
+    requests: int = 0  # a closed loop without a warm time also ends after so many; 0: without a bound
     bodies: bool = False  # return the answers
 
 
@@ -117,6 +117,8 @@ class Generator:
     def __init__(self, job: Job, uploads: Sequence[Upload], on_event: Callable[[str], None]) -> None:
         if (job.clients > 0) == (job.rate > 0):
             raise ValueError("give either clients or rate")
+        if job.requests and (job.rate or job.warm):
+            raise ValueError("requests needs clients, and no warm time")
         self._job = job
         self._requests = Requests(uploads, job.host, job.port, job.path)
         self._on_event = on_event

@@ -55,8 +55,13 @@ class Measured:
 
     def __init__(self, document: Document) -> None:
         self._units = {(unit["server"], unit["round"]): unit for unit in document["units"] if "failed" not in unit}
+        self._tried = {(unit["server"], unit["round"]) for unit in document["units"]}
         self.rounds = sorted({number for _, number in self._units})
         self.cores: int = document["cores"]
+
+    def failed(self) -> list[str]:
+        """Servers without a measurement in a round that tried them."""
+        return sorted({server for server, number in self._tried - self._units.keys()})
 
     def rows(self, server: str, level: str) -> list[Row]:
         """One level of a server in each round that has it."""
@@ -111,7 +116,7 @@ def tables(document: Document) -> str:
     for variant in (TAUGHT, OURS):
         if any(measured.units(server.id) for server in SERVERS if server.variant == variant):
             parts += [f"### {_TITLES[variant]}", _ratios(measured, variant), _levels(measured, variant)]
-    if failed := sorted({unit["server"] for unit in document["units"] if "failed" in unit}):
+    if failed := measured.failed():
         parts.append(f"Not measured in every round, because it did not start or answer: {', '.join(failed)}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -1,7 +1,7 @@
 """The servers that are compared, and how each is started.
 
-Threads, workers, batch sizes and waiting times of the peers are the best of those that were tried on two cores; the
-comment beside each says what else was.
+Threads and workers of the peers are the best of those that `benchmarks/tune.py` tries on two cores; batches may be as
+large as Trunkline's.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ SERVERS = (
         "Trunkline", TRUNKLINE, None, ("{bin}/python", "-m", "app.cli", "serve", "--port", "{port}")
     ),
     _peer("plain FastAPI", "plain", TAUGHT, _PLAIN, threads=1, batch=1),
-    _peer("LitServe", "litserve", TAUGHT, _LIT, threads=1, workers=2, batch=16, wait_ms=10),
-    _peer("mosec", "mosec", TAUGHT, _MOSEC, threads=1, workers=1, batch=16, wait_ms=10),
-    _peer("BentoML", "bentoml", TAUGHT, _BENTO, threads=1, workers=2, batch=16),
-    _peer("Ray Serve", "rayserve", TAUGHT, _RAY, threads=1, workers=2, batch=16, wait_ms=10),
+    _peer("LitServe", "litserve", TAUGHT, _LIT, threads=1, workers=2, batch=32, wait_ms=10),
+    _peer("mosec", "mosec", TAUGHT, _MOSEC, threads=1, workers=1, decoders=2, batch=32, wait_ms=10),
+    _peer("BentoML", "bentoml", TAUGHT, _BENTO, threads=1, workers=2, batch=32),
+    _peer("Ray Serve", "rayserve", TAUGHT, _RAY, threads=1, workers=2, batch=32, wait_ms=10),
     _peer("plain FastAPI", "plain", OURS, _PLAIN, threads=1, batch=1),
-    _peer("LitServe", "litserve", OURS, _LIT, threads=1, workers=2, batch=16, wait_ms=10),
-    _peer("mosec", "mosec", OURS, _MOSEC, threads=1, workers=1, batch=16, wait_ms=10),
-    _peer("BentoML", "bentoml", OURS, _BENTO, threads=1, workers=2, batch=16),
-    _peer("Ray Serve", "rayserve", OURS, _RAY, threads=1, workers=2, batch=16, wait_ms=10),
+    _peer("LitServe", "litserve", OURS, _LIT, threads=1, workers=2, batch=32, wait_ms=10),
+    _peer("mosec", "mosec", OURS, _MOSEC, threads=1, workers=1, decoders=2, batch=32, wait_ms=10),
+    _peer("BentoML", "bentoml", OURS, _BENTO, threads=1, workers=2, batch=32),
+    _peer("Ray Serve", "rayserve", OURS, _RAY, threads=1, workers=2, batch=32, wait_ms=10),
 )  # fmt: skip
 
 # No peer reports on its use, and none finds a display, an accelerator or a proxy.

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,13 +27,12 @@ from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "examples" / "pictures"
-CACHE = ROOT / "benchmarks" / ".cache" / "uploads"
 
 SIZE = (800, 1000)  # width and height, each ± 5 %
 FILE_BYTES = (60_000, 150_000)
 QUALITIES = (85, 88)
 TITLE_WORDS = (1, 30)
-_RECIPE = 1  # of what is drawn here; another number makes what is cached stale
+_RECIPE = 2  # of what is drawn here; another number makes what is cached stale
 
 _BRANDS = "Alder Birchway Cobalt Dunmore Eastfold Fernhill Greyling Harrow Ivory Juniper Kestrel Linden Marlow".split()
 _PEOPLE = "Men Women Boys Girls Unisex Kids".split()
@@ -56,11 +56,16 @@ class Upload:
     title: str
 
 
-def load(count: int, seed: int = 0, images: Path | None = None, cache: Path = CACHE) -> list[Upload]:
+def default_cache() -> Path:
+    """$TRUNKLINE_CACHE/uploads, else benchmarks/.cache/uploads."""
+    return Path(os.environ.get("TRUNKLINE_CACHE", ROOT / "benchmarks" / ".cache")) / "uploads"
+
+
+def load(count: int, seed: int = 0, images: Path | None = None, cache: Path | None = None) -> list[Upload]:
     """The uploads of a seed, from the cache where they are there. `images`: a folder or a zip file of photos."""
     source = PICTURES if images is None else images
     key = f"{_RECIPE} {count} {seed} {source if images else ''} {Image.__version__} {np.__version__}"
-    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:12]
+    folder = (cache or default_cache()) / hashlib.sha256(key.encode()).hexdigest()[:12]
     manifest = folder / "titles.json"
     if not manifest.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +83,7 @@ def make(count: int, seed: int = 0, images: Path | None = None) -> Iterator[Uplo
     pictures = dict(_pictures(PICTURES if images is None else images, count, seed))
     if not pictures:
         raise ValueError(f"{images}: no .jpg or .png file in it")
-    names = sorted(pictures)
+    names = list(pictures)
     grain = _Grain(np.random.default_rng([seed, 0]))
     for number in range(count):
         generator = np.random.default_rng([seed, 1, number])
@@ -183,7 +188,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=Path, help="a folder or a zip file of photos to enlarge instead of drawings")
-    parser.add_argument("--out", type=Path, default=CACHE, help="the folder that caches them")
+    parser.add_argument(
+        "--out", type=Path, help="the folder that caches them; $TRUNKLINE_CACHE/uploads or benchmarks/.cache/uploads"
+    )
     arguments = parser.parse_args()
     uploads = load(arguments.count, arguments.seed, arguments.images, arguments.out)
     sizes = np.array([len(upload.image) for upload in uploads]) / 1000
