@@ -58,8 +58,14 @@ class Settings(BaseSettings):
         description="batch sizes that are warmed and run, ascending, separated by commas; the last bounds a batch; "
         "when unset, the powers of two up to 32, or up to 256 for a GPU",
     )
-    max_queue: int = Field(default=256, ge=1, description="prepared requests that may wait for the engine")
+    max_queue: int = Field(default=512, ge=1, description="prepared requests that may wait for the engine")
     max_in_flight: int = Field(default=512, ge=1, description="requests between admission and answer; more get 429")
+    max_wait: float = Field(
+        default=1.0,
+        gt=0,
+        description="seconds that a request may have to wait by what is in flight, a quarter of it beyond four full "
+        "batches; more get 429",
+    )
     max_bytes_in_flight: ByteSize = Field(
         default=ByteSize(1 << 30), ge=1, description="uploads held at a time, such as 512MiB; more get 429"
     )
@@ -155,6 +161,7 @@ class Settings(BaseSettings):
             batch_sizes=self.chosen_batch_sizes(),
             max_queue=self.max_queue,
             max_in_flight=self.max_in_flight,
+            max_wait=self.max_wait,
             max_bytes_in_flight=self.max_bytes_in_flight,
             default_deadline=self.deadline,
         )

@@ -69,10 +69,6 @@ class Backend(Protocol):
         """Wait for a place in a batch and for its outputs; see Dispatcher.run."""
         ...
 
-    def seconds_for(self, requests: int) -> float:
-        """How long so many requests take, by the measured pace."""
-        ...
-
     def close(self, error: Callable[[], ServiceError]) -> None:
         """End every request that waits or runs, and each that comes later, with an error of its own."""
         ...
@@ -124,10 +120,6 @@ class LocalBackend:
     ) -> Ran:
         """See Dispatcher.run."""
         return await self._dispatcher.run(self._loaded[served.bundle.name], item, tasks, deadline, priority)
-
-    def seconds_for(self, requests: int) -> float:
-        """See Dispatcher.seconds_for."""
-        return self._dispatcher.seconds_for(requests)
 
     def close(self, error: Callable[[], ServiceError]) -> None:
         """See Dispatcher.close."""

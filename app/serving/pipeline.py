@@ -71,7 +71,14 @@ class Pipeline:
         self._state: State = "starting"
         self._reason: str | None = "not started"
         self._backend: Backend | None = None
-        self._admission = Admission(config.max_in_flight, config.max_bytes_in_flight, self._retry_after)
+        self._admission = Admission(
+            config.max_in_flight,
+            config.max_bytes_in_flight,
+            max_wait=config.max_wait,
+            max_batch=max(config.batch_sizes),
+            on_refusal=metrics.refusal,
+            on_wait=metrics.expected_wait,
+        )
         metrics.watch(
             in_flight=lambda: self._admission.requests,
             bytes_in_flight=lambda: self._admission.bytes,
@@ -207,6 +214,7 @@ class Pipeline:
 
     async def _answer(self, parts: Parts, options: Options, model: str | None, ticket: Ticket, priority: int) -> Answer:
         entered = time.monotonic()
+        ticket.begin()
         backend = self._backend
         if backend is None:
             raise self._unavailable()
@@ -219,6 +227,7 @@ class Pipeline:
             taken_in = time.monotonic()
             ran = await backend.run(served, slot, prepared.item, tasks, ticket.deadline, priority)
         delivered = time.monotonic()
+        ticket.answered()
         modalities = tuple(name for name in config.modalities if name in prepared.item)
         relation = served.bundle.relation_weights() if options.explain else {}
         predictions = shape(ran.row, tasks, modalities, options, config, served.bundle.calibration, relation)
@@ -256,9 +265,6 @@ class Pipeline:
         if self.state == "starting":
             return EngineUnavailable("The service is still starting; try again shortly.", retry_after=_START_RETRY)
         return EngineUnavailable("The engine has failed; its log says why.", retry_after=_DRAIN_RETRY)
-
-    def _retry_after(self) -> float:
-        return self._backend.seconds_for(self._admission.requests) if self._backend else _START_RETRY
 
 
 def _draining() -> Draining:

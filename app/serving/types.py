@@ -37,11 +37,13 @@ class ServingConfig:
     bundles: tuple[Path, ...]  # the first is the default model
     device: str = "auto"  # auto | cpu | cuda
     torch_threads: int | None = None  # None: one a core that the process may use
-    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # each is warmed; the largest bounds a batch
-    max_queue: int = 256  # prepared requests that wait for the engine
+    batch_sizes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # each is warmed; the largest bounds a batch
+    max_queue: int = 512  # prepared requests that wait for the engine
     max_in_flight: int = 512  # requests between admission and answer
+    max_wait: float = 1.0  # seconds that a request may have to wait for those before it; see Admission
     max_bytes_in_flight: int = 1 << 30  # uploads held by those, in bytes
     default_deadline: float = 30.0  # seconds from admission
+    cache_bytes: int = 64 << 20  # finished answers that are kept; 0: none, and twins in flight are answered apart
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -51,8 +53,10 @@ class ServingConfig:
             raise ValueError(f"device: {self.device!r} is not one of auto, cpu, cuda")
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             raise ValueError("batch_sizes: at least one, each 1 or more")
-        for name in ("max_queue", "max_in_flight", "max_bytes_in_flight", "default_deadline"):
+        for name in ("max_queue", "max_in_flight", "max_wait", "max_bytes_in_flight", "default_deadline"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: must be above 0")
+        if self.cache_bytes < 0:
+            raise ValueError("cache_bytes: must be 0 or more")
         if self.torch_threads is not None and self.torch_threads < 1:
             raise ValueError("torch_threads: must be 1 or more")

@@ -37,6 +37,15 @@ class Metrics:
             "trunkline_text_tokens", "Text tokens that forwards ran, by kind: read, or padding to one length a batch.",
             ["kind"], registry=registry,
         )  # fmt: skip
+        self._refusals = Counter(
+            "trunkline_refusals",
+            "Requests refused at admission, by bound: requests, bytes, wait, or the request's own deadline.",
+            ["bound"], registry=registry,
+        )  # fmt: skip
+        self._expected_wait = Histogram(
+            "trunkline_expected_wait_seconds", "Seconds that requests had to expect to wait, refused ones included.",
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
         self._stages = Histogram(
             "trunkline_stage_seconds", "Seconds that an answered request spent in each stage.", ["stage"],
             buckets=_SECONDS, registry=registry,
@@ -67,6 +76,14 @@ class Metrics:
     def request(self, outcome: str) -> None:
         """A request ended: `ok`, `cancelled`, or an error's code."""
         self._requests.labels(outcome).inc()
+
+    def refusal(self, bound: str) -> None:
+        """A request was refused at admission: for `requests`, `bytes`, `wait` or `deadline`."""
+        self._refusals.labels(bound).inc()
+
+    def expected_wait(self, seconds: float) -> None:
+        """A request had so long to wait, by the pace of those before it."""
+        self._expected_wait.observe(seconds)
 
     def batch(self, size: int) -> None:
         """A forward ran for `size` requests."""
