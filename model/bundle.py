@@ -227,7 +227,7 @@ def save_bundle(
     for stale in (GRAPH, REPORT, CARD):
         (path / stale).unlink(missing_ok=True)
     files: dict[str, bytes] = {
-        WEIGHTS: save_safetensors(dict(weights)),
+        WEIGHTS: save_safetensors({name: np.asarray(values) for name, values in weights.items()}),
         CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
         GOLDEN: (json.dumps([case.model_dump() for case in golden], indent=1) + "\n").encode(),
     }
