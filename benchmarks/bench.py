@@ -156,6 +156,7 @@ class Bench:
             unit["ready_seconds"] = round(running.wait_ready(self._uploads[0]), 2)
             unit["ready_memory_bytes"] = running.tree.memory_bytes()
             print(f"round {number + 1}: {server.id} ready in {unit['ready_seconds']} s", flush=True)
+            running.settle()
             unit["agreement"] = self._check(running)
             self._generator.run(Job(running.port, clients=32, warm=0, seconds=arguments.warm_up), running)
             for level in arguments.levels_ours if server.variant == OURS else arguments.levels:

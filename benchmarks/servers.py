@@ -21,6 +21,10 @@ TAUGHT, OURS = "taught", "ours"  # a peer as taught; a peer given our intake and
 TRUNKLINE = "trunkline"
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.02
+_SETTLE_SECONDS = 0.25
+_IDLE_CORES = 0.12  # more than when it was idle; less than any work
+_LOADING_CORES = 0.5  # less than a worker that loads; more than one that polls
+_LOADING_SECONDS, _LEFTOVER_SECONDS = 30.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Running:
     def __init__(self, server: Server, peers: Path, logs: Path, bundle: Path) -> None:
         self.server = server
         self.port = free_port()
+        self._idle: float | None = None  # cores in use without load
         folder = Path(sys.executable).parent if server.variant is None else (peers / server.key / "bin").absolute()
         values = {"bin": str(folder), "port": str(self.port)}
         command = [word.format(**values) for word in server.command]
@@ -123,16 +128,25 @@ class Running:
             time.sleep(_POLL_SECONDS)
         raise NotReady(f"{self.server.name} was not ready within {_READY_SECONDS:.0f} s: {self._tail()}")
 
-    def settle(self, patience: float = 6.0) -> None:
-        """Wait until the server is idle, as it may still be at work on what its last load left."""
-        ends = time.monotonic() + patience
+    def settle(self) -> None:
+        """Wait until the server is idle, as it may still be at work on what its last load left.
+
+        The first answer may come while other workers still load, so the first time more patience is had. Some servers
+        poll when they are idle; what they use then is not work.
+        """
+        first = self._idle is None
+        limit = _LOADING_CORES if self._idle is None else self._idle + _IDLE_CORES
+        ends = time.monotonic() + (_LOADING_SECONDS if first else _LEFTOVER_SECONDS)
+        while (busy := self._busy(_SETTLE_SECONDS)) > limit and time.monotonic() < ends:
+            pass
+        if first:
+            self._idle = busy
+
+    def _busy(self, seconds: float) -> float:
+        """Cores that the server keeps busy in the next `seconds`."""
         before = self.tree.cpu_seconds()
-        while time.monotonic() < ends:
-            time.sleep(0.25)
-            now = self.tree.cpu_seconds()
-            if now - before <= 0.03:
-                return
-            before = now
+        time.sleep(seconds)
+        return (self.tree.cpu_seconds() - before) / seconds
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else "no log"

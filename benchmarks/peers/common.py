@@ -27,6 +27,7 @@ class Setup:
     port: int = field(default_factory=lambda: int(os.environ.get("PEER_PORT", "8000")))
     threads: int = field(default_factory=lambda: int(os.environ.get("PEER_THREADS", "1")))
     workers: int = field(default_factory=lambda: int(os.environ.get("PEER_WORKERS", "1")))
+    decoders: int = field(default_factory=lambda: int(os.environ.get("PEER_DECODERS", "1")))
     batch: int = field(default_factory=lambda: int(os.environ.get("PEER_BATCH", "16")))
     wait_ms: float = field(default_factory=lambda: float(os.environ.get("PEER_WAIT_MS", "10")))
     bundle: Path = field(default_factory=lambda: Path(os.environ.get("PEER_BUNDLE", "weights/fashion")))

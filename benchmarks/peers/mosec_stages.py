@@ -9,7 +9,6 @@ does by default. The body reaches a worker as bytes, so `deserialize` parses the
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import mosec
@@ -86,10 +85,8 @@ def parse_form(data: bytes) -> dict[str, bytes]:
 
 if __name__ == "__main__":
     setup = Setup()
-    # Stages are appended with the number of their processes; preprocessing costs as much as inference.
     server = mosec.Server()
-    decoders = int(os.environ.get("PEER_DECODERS", "2"))
-    server.append_worker(Preprocess, num=decoders, route="/predict")
+    server.append_worker(Preprocess, num=setup.decoders, route="/predict")
     server.append_worker(
         Inference, num=setup.workers, max_batch_size=setup.batch, max_wait_time=int(setup.wait_ms), route="/predict"
     )
