@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from app.serving.runtime import Later, Pending, RuntimeUnavailable
 from app.serving.runtimes.graph import Feed, GraphEnds
+from app.serving.runtimes.quiet_openvino import openvino
 from model.bundle import Bundle, BundleError
 from model.outputs import Outputs
 from model.preprocess import Item

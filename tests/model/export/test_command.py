@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from model.bundle import BundleError, load_bundle
-from model.export import onnx_file
+from model.export import bundle_graph, onnx_file
 from model.export.parity import Parity
 from tests.model.export.conftest import Exported
 from tests.support.tiny import make_tiny_bundle
@@ -38,6 +39,26 @@ def test_it_writes_a_file_and_says_how_near_to_torch_it_is(
     size = f"{len(built) / 1e6:.1f} MB"
     assert f"wrote {file} ({size}); its answers to 154 samples in 16 batches are within" in result.output
     assert file.read_bytes() == built
+
+
+def test_it_puts_a_graph_into_the_bundle(plain: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plain.graphed.graph is not None
+    built = plain.graphed.graph.read_bytes()
+    monkeypatch.setattr(bundle_graph, "build_graph", lambda bundle: built)
+    folder = Path(shutil.copytree(plain.graphed.path, tmp_path / "copy", ignore=shutil.ignore_patterns("graph.onnx")))
+    manifest = (folder / "bundle.yaml").read_text().splitlines(keepends=True)
+    (folder / "bundle.yaml").write_text("".join(line for line in manifest if "graph.onnx" not in line))
+    assert load_bundle(folder).graph is None
+    result = run(folder, "--format", "graph")
+    assert result.exit_code == 0, result.output
+    assert f"wrote {folder / 'graph.onnx'} (0.1 MB); its answers to 154 samples" in result.output
+    assert load_bundle(folder).digest == plain.graphed.digest
+
+
+def test_a_graph_goes_nowhere_but_into_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    result = run(bundle, "--format", "graph", "--out", tmp_path / "x.onnx")
+    assert result.exit_code == 2
+    assert "has its place in the bundle" in result.output
 
 
 def test_a_file_that_fails_the_comparison_is_not_written(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from hypothesis import given
@@ -19,6 +18,7 @@ from app.serving.runtime import Runtime, RuntimeUnavailable, run
 from app.serving.runtimes.graph import padded_lengths
 from app.serving.runtimes.onnxruntime import OnnxRuntime
 from app.serving.runtimes.openvino import OpenVinoRuntime
+from app.serving.runtimes.quiet_openvino import openvino
 from app.serving.runtimes.torch import TorchRuntime
 from model.bundle import Bundle, BundleError, load_bundle
 from model.calibration import patterns_of
