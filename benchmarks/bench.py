@@ -36,6 +36,8 @@ from benchmarks.uploads import ROOT, Upload, load
 RUNS = ROOT / "benchmarks" / ".runs"
 LEVELS = ("1", "8", "32", "128", "0.5x", "1x", "2x", "4x")
 LEVELS_OURS = ("1", "32", "128", "1x", "4x")
+_FULL = {"rounds": 3, "seconds": 3.0, "warm": 0.7, "warm_up": 2.0}
+_QUICK = {"rounds": 1, "seconds": 1.0, "warm": 0.5, "warm_up": 1.0}
 _START_SECONDS = {None: 5.0, TAUGHT: 12.0, OURS: 9.0}  # about; for the plan that is printed
 _CHECKED = 32  # uploads whose answers are compared
 _DRAIN = 2.0
@@ -235,13 +237,13 @@ def _parse() -> argparse.Namespace:
 
     known = {server.id for server in SERVERS}
     parser.add_argument("--servers", type=words, help=f"some of {', '.join(server.id for server in SERVERS)}")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each level that count")
-    parser.add_argument("--warm", type=float, default=0.7, help="seconds of each level before those")
-    parser.add_argument("--warm-up", type=float, default=2.0, help="seconds of load before a server's first level")
+    parser.add_argument("--rounds", type=int, help="default: 3")
+    parser.add_argument("--seconds", type=float, help="of each level that count; default: 3")
+    parser.add_argument("--warm", type=float, help="seconds of each level before those; default: 0.7")
+    parser.add_argument("--warm-up", type=float, help="seconds of load before a server's first level; default: 2")
     parser.add_argument("--levels", type=words, default=LEVELS)
     parser.add_argument("--levels-ours", type=words, default=LEVELS_OURS, help="of peers given our intake and runtime")
-    parser.add_argument("--quick", action="store_true", help="one round of levels of one second")
+    parser.add_argument("--quick", action="store_true", help="one round of levels of one second, unless said otherwise")
     parser.add_argument("--uploads", type=int, default=256, help="how many different pictures")
     parser.add_argument("--images", type=Path, help="a folder or a zip file of photos to enlarge instead of drawings")
     parser.add_argument("--bundle", type=Path, default=ROOT / "weights" / "fashion")
@@ -250,8 +252,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--resume", type=Path, help="the folder of a run that was cut off")
     parser.add_argument("--record", action="store_true", help="write docs/performance.md and benchmarks/results")
     arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds, arguments.seconds, arguments.warm, arguments.warm_up = 1, 1.0, 0.5, 1.0
+    for name, value in (_QUICK if arguments.quick else _FULL).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
     if unknown := set(arguments.servers or ()) - known:
         parser.error(f"--servers: {', '.join(sorted(unknown))} not among {', '.join(sorted(known))}")
     for level in (*arguments.levels, *arguments.levels_ours):

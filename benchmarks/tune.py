@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=ROOT / "weights" / "fashion")
     parser.add_argument("--peers", type=Path, default=ROOT / "benchmarks" / ".envs", help="the peers' environments")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped then, too
     uploads, generator = load(arguments.uploads), Generator(arguments.uploads, None)
     for server in SERVERS:
         if server.variant is None or (arguments.servers and server.id not in arguments.servers):
