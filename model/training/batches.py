@@ -38,6 +38,14 @@ class TrainingBatch:
             {name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
         )
 
+    def rows(self, start: int, stop: int) -> TrainingBatch:
+        """The samples from `start` to before `stop`, without copying them."""
+        return TrainingBatch(
+            {name: value[start:stop] for name, value in self.inputs.items()},
+            self.present[start:stop],
+            {name: value[start:stop] for name, value in self.targets.items()},
+        )
+
 
 class BatchMaker:
     """Makes batches of one split's rows."""

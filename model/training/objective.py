@@ -2,35 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
 from model.config import Config
 from model.network import Network
+from model.network.fusion import Encoded
+from model.network.multi_model import FUSED
 from model.training.batches import TrainingBatch
-from model.training.losses import total_loss
+from model.training.losses import label_count, total_loss
 
 
-def objective(network: Network, config: Config, batch: TrainingBatch) -> Tensor:
+@dataclass
+class Work:
+    """A batch, or a part of one, with what is drawn and counted over the whole of it.
+
+    `kept` bool [B, M]: the modalities left to each sample where some are hidden, None where none are. `counts`: member
+    ("fused" or a modality) -> task -> how many labels its mean is taken over. `leads`: true in one part of each batch,
+    the one that pays what does not depend on samples.
+    """
+
+    batch: TrainingBatch
+    kept: Tensor | None
+    counts: dict[str, dict[str, Tensor]]
+    leads: bool = True
+
+    def parts(self, number: int) -> list[Work]:
+        """The work in so many parts of nearly equal size, whose objectives sum to that of the whole."""
+        return [
+            Work(self.batch.rows(a, b), None if self.kept is None else self.kept[a:b], self.counts, leads=a == 0)
+            for a, b in shares(len(self.batch.present), number)
+        ]
+
+
+def shares(size: int, number: int) -> list[tuple[int, int]]:
+    """First row, and row after the last, of so many parts of nearly equal size."""
+    return list(pairwise(size * part // number for part in range(number + 1)))
+
+
+def plan(config: Config, batch: TrainingBatch) -> Work:
+    """Draw which modalities are hidden, and count the labels."""
+    hides = config.training.modality_dropout > 0 and batch.present.shape[1] > 1
+    counts = {FUSED: {name: label_count(target) for name, target in batch.targets.items()}}
+    if config.training.auxiliary_weight > 0:
+        for column, modality in enumerate(config.modalities):
+            has = batch.present[:, column]
+            counts[modality] = {name: label_count(target, has) for name, target in batch.targets.items()}
+    return Work(batch, drop_modalities(batch.present) if hides else None, counts)
+
+
+def objective(network: Network, config: Config, work: Work) -> Tensor:
     """The loss of one batch, a scalar: all modalities, the same with fewer, each alone, and the penalty on T."""
-    training, tasks = config.training, config.tasks
+    training, tasks, batch = config.training, config.tasks, work.batch
     encoded = network.encode(batch.inputs, batch.present)
-    fused, _ = network.decode(encoded)
-    loss = total_loss(tasks, fused, batch.targets, training.label_smoothing)
-    if training.modality_dropout > 0 and batch.present.shape[1] > 1:
-        narrowed = encoded.narrowed(drop_modalities(batch.present))
-        fewer, _ = network.decode(narrowed)
+    if work.kept is None:
+        fused, _ = network.decode(encoded)
+        loss = total_loss(tasks, fused, batch.targets, training.label_smoothing, counts=work.counts[FUSED])
+    else:
+        # Both in one pass of twice as many rows: fusion, trunk and heads are many small operations.
+        fused, _ = network.decode(_beside(encoded, encoded.narrowed(work.kept)))
         share = training.modality_dropout
-        missing = total_loss(tasks, fewer, batch.targets, training.label_smoothing)
-        loss = (1 - share) * loss + share * missing
+        weights = torch.tensor([1 - share, share], device=work.kept.device).repeat_interleave(len(work.kept))
+        twice = {name: torch.cat([target, target]) for name, target in batch.targets.items()}
+        loss = total_loss(tasks, fused, twice, training.label_smoothing, counts=work.counts[FUSED], row_weights=weights)
     if training.auxiliary_weight > 0:
         for modality, raw in network.alone(encoded).items():
-            has = batch.present[:, network.modalities.index(modality)]
-            targets = {name: _hide(values, has) for name, values in batch.targets.items()}
-            loss = loss + training.auxiliary_weight * total_loss(tasks, raw, targets, training.label_smoothing)
-    if config.relation.penalty > 0:
+            has = batch.present[:, network.modalities.index(modality)].float()
+            counts = work.counts[modality]
+            part = total_loss(tasks, raw, batch.targets, training.label_smoothing, counts=counts, row_weights=has)
+            loss = loss + training.auxiliary_weight * part
+    if config.relation.penalty > 0 and work.leads:
         loss = loss + config.relation.penalty * network.task_relation.penalty()
     return loss
+
+
+def _beside(one: Encoded, two: Encoded) -> Encoded:
+    return Encoded(
+        torch.cat([one.pooled, two.pooled]),
+        [torch.cat(pair) for pair in zip(one.tokens, two.tokens, strict=True)],
+        [torch.cat(pair) for pair in zip(one.masks, two.masks, strict=True)],
+        torch.cat([one.present, two.present]),
+    )
 
 
 def drop_modalities(present: Tensor) -> Tensor:
@@ -43,11 +98,3 @@ def drop_modalities(present: Tensor) -> Tensor:
     level = lowest + (highest - lowest) * torch.rand_like(highest) * 0.999
     # The highest roll stays in any case: rolls are equal, or too near for the level to fall between, often enough.
     return torch.where(several, present & ((rolls > level) | (rolls == highest)), present)
-
-
-def _hide(target: Tensor, has: Tensor) -> Tensor:
-    """The labels of the samples for which `has`, bool [B], is true; the others as missing."""
-    if target.dtype.is_floating_point:
-        mask = has if target.dim() == 1 else has[:, None]
-        return torch.where(mask, target, torch.full_like(target, float("nan")))
-    return torch.where(has, target, torch.full_like(target, -1))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.calibration import pattern_key
 from model.config import Config, TextModality
@@ -25,7 +25,8 @@ from model.training import relation
 from model.training.batches import BatchMaker, shrink_pictures
 from model.training.checkpoint import Checkpoints, ResumeError
 from model.training.ema import EMA
-from model.training.objective import objective
+from model.training.learner import Learner, make_optimizer
+from model.training.objective import objective, plan
 from model.training.precision import choose_precision
 
 # Gradient affinity: training steps before the tasks' gradients say something, and batches that they are compared on.
@@ -111,31 +112,25 @@ class Trainer:
         """Train a network without relations for a while, then compare the tasks' gradients."""
         self.relation = [[0] * len(self.config.tasks) for _ in self.config.tasks]
         self.network = self._build(self.relation)
-        optimizer = self._optimizer()
+        optimizer = make_optimizer(self.network, self.config)
         size = self.config.training.batch_size
         steps = max(1, min(_AFFINITY_STEPS, len(self.dataset.splits["train"]) // size))
         self.network.train()
         for batch in itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed), steps):
             optimizer.zero_grad(set_to_none=True)
-            objective(self.network, self.config, batch.to(self.device)).backward()  # type: ignore[no-untyped-call]
+            objective(self.network, self.config, plan(self.config, batch.to(self.device))).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         probes = itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed + 1), _AFFINITY_PROBES)
         return relation.gradient_affinity(self.config, self.network, (batch.to(self.device) for batch in probes))
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        training = self.config.training
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        for parameter in self.network.parameters():
-            (decayed if parameter.dim() > 1 else plain).append(parameter)
-        groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
-
     def run(self) -> Trained:
         """Train to the end of the epochs, of the time, or of the patience, whichever comes first."""
+        with Learner(self.network, self.config, self.device) as learner:
+            return self._run(learner)
+
+    def _run(self, learner: Learner) -> Trained:
         training = self.config.training
-        optimizer = self._optimizer()
-        ema = EMA(self.network, training.ema_decay)
+        optimizer, ema = learner.optimizer, learner.ema
         steps = max(1, math.ceil(len(self.dataset.splits["train"]) / training.batch_size))
         epoch, spent, best, waited = 0, 0.0, -math.inf, 0
         history: list[dict[str, Any]] = []
@@ -156,7 +151,7 @@ class Trainer:
         if history and history[-1]["progress"] >= 1 - 1e-9:
             epoch = training.epochs
         # A resumed run goes on as it began: a trial may come out otherwise on a busier machine.
-        precision = precision or self._precision()
+        precision = precision or self._precision(learner)
         half = precision == "bf16"
         self.reporter.note(f"training in {precision} on {self.device}")
         while epoch < training.epochs and waited < training.patience:
@@ -164,7 +159,6 @@ class Trainer:
             torch.manual_seed(training.seed * 10_007 + epoch + 1)
             losses = []
             progress = 0.0
-            self.network.train()
             batches = self.train_batches.epoch(training.batch_size, seed=training.seed * 10_007 + epoch)
             for done, cpu_batch in enumerate(batches):
                 elapsed = spent + time.perf_counter() - start
@@ -175,19 +169,11 @@ class Trainer:
                     break
                 if progress < training.small_image_epochs:
                     cpu_batch = shrink_pictures(cpu_batch, self.config)
-                batch = cpu_batch.to(self.device)
-                for group in optimizer.param_groups:
-                    group["lr"] = training.learning_rate * _schedule(progress, training.warmup)
-                optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                    loss = objective(self.network, self.config, batch)
-                loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), training.gradient_clip)
-                optimizer.step()
-                ema.update(self.network)
-                losses.append(loss.detach())
+                rate = training.learning_rate * schedule(progress, training.warmup)
+                loss = learner.step(cpu_batch, half, (training.seed, epoch, done), rate)
+                losses.append(loss)
                 if done % 10 == 0:
-                    self.reporter.step(epoch + 1, done, steps, float(loss.detach()), progress, elapsed)
+                    self.reporter.step(epoch + 1, done, steps, float(loss), progress, elapsed)
             mean_loss = float(torch.stack(losses).mean()) if losses else float("nan")
             if losses and not math.isfinite(mean_loss):
                 raise DivergedError(
@@ -242,19 +228,16 @@ class Trainer:
             },
         )
 
-    def _precision(self) -> str:
-        rows = np.arange(min(64, len(self.dataset.splits["train"])))
-        batch = self.train_batches.make(rows).to(self.device)
+    def _precision(self, learner: Learner) -> str:
+        rows = np.arange(min(self.config.training.batch_size, len(self.dataset.splits["train"])))
+        batch = self.train_batches.make(rows)
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
 
         def step(half: bool) -> None:
-            self.network.train()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                loss = objective(self.network, self.config, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.network.zero_grad(set_to_none=True)
+            learner.gradients(batch, half, (self.config.training.seed,))
 
         chosen = choose_precision(self.config.training, self.device, step)
+        self.network.zero_grad(set_to_none=True)
         # The trial moved the running statistics of the normalisation layers.
         self.network.load_state_dict(before)
         return chosen
@@ -291,7 +274,7 @@ def train_tokenizers(config: Config, dataset: Dataset) -> dict[str, TextTokenize
     }
 
 
-def _schedule(progress: float, warmup: float) -> float:
+def schedule(progress: float, warmup: float) -> float:
     """Linear warm-up, then a cosine to zero, by the share of the run that is done."""
     if progress < warmup:
         return max(progress / warmup, 0.01)

@@ -1,0 +1,75 @@
+"""One step of training: gradient, clipping, AdamW, moving average; the same on every device."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from model.config import Config
+from model.network import Network
+from model.training.batches import TrainingBatch
+from model.training.ema import EMA
+from model.training.objective import objective, plan
+from model.training.replicas import Replicas, replica_count
+
+
+class Learner:
+    """A network with its optimizer and average. Use as a context manager: leaving it ends its threads."""
+
+    def __init__(self, network: Network, config: Config, device: torch.device) -> None:
+        self.network = network
+        self.config = config
+        self.device = device
+        self.ema = EMA(network, config.training.ema_decay)
+        self.optimizer = make_optimizer(network, config)
+        self._replicas: Replicas | None = None
+        if device.type == "cpu":
+            count = replica_count(torch.get_num_threads(), config.training.batch_size)
+            self._replicas = Replicas(network, config, count)
+
+    def gradients(self, batch: TrainingBatch, half: bool, seed: tuple[int, ...]) -> Tensor:
+        """Put the gradient of a CPU batch's objective into the parameters; returns the objective, a scalar.
+
+        half: in bf16. `seed` fixes the dropout masks on a CPU; elsewhere torch's own generator does.
+        """
+        self.network.zero_grad(set_to_none=True)
+        if self._replicas is not None:
+            return self._replicas.gradients(batch, half, seed)
+        self.network.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            loss = objective(self.network, self.config, plan(self.config, batch.to(self.device)))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def step(self, batch: TrainingBatch, half: bool, seed: tuple[int, ...], learning_rate: float) -> Tensor:
+        """Take one step on a CPU batch; returns its objective before the step, a scalar on the device."""
+        loss = self.gradients(batch, half, seed)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.training.gradient_clip, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.ema.update(self.network)
+        return loss
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._replicas is not None:
+            self._replicas.__exit__(kind, error, trace)
+
+
+def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """AdamW; biases and the scales of normalisation do not decay."""
+    training = config.training
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for parameter in network.parameters():
+        (decayed if parameter.dim() > 1 else plain).append(parameter)
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
