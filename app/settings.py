@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     max_text_bytes: ByteSize = Field(
         default=ByteSize(8 << 20), ge=1, description="largest text part, such as 8MiB; a larger one gets 413"
     )
+    cache_size: ByteSize = Field(
+        default=ByteSize(64 << 20),
+        ge=0,
+        description="answers kept for identical requests, such as 64MiB; 0 keeps none, and answers each by itself",
+    )
     deadline: float = Field(
         default=30.0, gt=0, le=3600, description="seconds a request may take from its first byte, upload included"
     )
@@ -164,4 +169,5 @@ class Settings(BaseSettings):
             max_wait=self.max_wait,
             max_bytes_in_flight=self.max_bytes_in_flight,
             default_deadline=self.deadline,
+            cache_bytes=self.cache_size,
         )

@@ -1,4 +1,4 @@
-"""The way of a request: admit, intake, batch, run, answer."""
+"""The way of a request: admit, look up, intake, batch, run, answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,6 +19,7 @@ from app.intake.prepare import Prepared
 from app.serving.admission import Admission, Ticket
 from app.serving.answers import shape
 from app.serving.backend import Backend, MakeBackend, Slot
+from app.serving.cache import Cache, key_of
 from app.serving.options import resolve_tasks
 from app.serving.registry import Registry, Served
 from app.serving.types import Answer, Options, ServingConfig
@@ -32,6 +34,7 @@ Parts = Mapping[str, bytes | str]
 
 _START_RETRY = 2.0  # seconds; loading takes about as long
 _DRAIN_RETRY = 5.0  # seconds, in which another instance should have taken over
+_HASHED_AT_ONCE = 1 << 18  # bytes; hashing more holds the event loop up for longer than handing it to a thread does
 _SHORTEST_STOP = 1.0  # seconds that the engine's thread gets to end, however late it is
 
 
@@ -79,6 +82,9 @@ class Pipeline:
             on_refusal=metrics.refusal,
             on_wait=metrics.expected_wait,
         )
+        self._cache = Cache(config.cache_bytes, metrics.cache) if config.cache_bytes else None
+        if cache := self._cache:
+            metrics.watch_cache(entries=lambda: cache.entries, nbytes=lambda: cache.bytes)
         metrics.watch(
             in_flight=lambda: self._admission.requests,
             bytes_in_flight=lambda: self._admission.bytes,
@@ -215,12 +221,33 @@ class Pipeline:
     async def _answer(self, parts: Parts, options: Options, model: str | None, ticket: Ticket, priority: int) -> Answer:
         entered = time.monotonic()
         ticket.begin()
+        served = self.registry.get(model)
+        tasks = resolve_tasks(options, served.bundle.config)
+        work = partial(self._work, parts, options, served, tasks, ticket, priority, entered)
+        if self._cache is None:
+            return await work()
+        bundle = f"{served.bundle.name} {served.bundle.version} {served.bundle.digest}"
+        if _size(parts) <= _HASHED_AT_ONCE:
+            key = key_of(parts, options, tasks, bundle)
+        else:
+            key = await self._pool.run(key_of, parts, options, tasks, bundle)
+        return await self._cache.answer(key, work)
+
+    async def _work(
+        self,
+        parts: Parts,
+        options: Options,
+        served: Served,
+        tasks: tuple[str, ...],
+        ticket: Ticket,
+        priority: int,
+        entered: float,
+    ) -> Answer:
+        """Answer from scratch: intake, batch, run."""
         backend = self._backend
         if backend is None:
             raise self._unavailable()
-        served = self.registry.get(model)
         config = served.bundle.config
-        tasks = resolve_tasks(options, config)
         admitted = time.monotonic()
         with backend.slot(served) as slot:
             prepared = await self._pool.run(self._prepare_in_time, parts, served, slot, ticket.deadline)

@@ -26,8 +26,8 @@ class Answer:
     modalities: tuple[str, ...]  # those that the answer is based on, in the bundle's order
     predictions: dict[str, dict[str, Any]]  # task -> plain JSON values, as the HTTP contract has them
     truncated: tuple[str, ...]  # text modalities of which only the first tokens were read
-    timings: dict[str, float]  # seconds by stage: admit, intake, queue, run, answer
-    batch_size: int  # how many requests shared the forward
+    timings: dict[str, float]  # seconds by stage: admit, intake, queue, run, answer; from the cache: cache alone
+    batch_size: int  # how many requests shared the forward; 0 for an answer from the cache
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,18 @@ class Metrics:
             "trunkline_expected_wait_seconds", "Seconds that requests had to expect to wait, refused ones included.",
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
+        self._cache = Counter(
+            "trunkline_cache_requests",
+            "Requests looked up in the cache, by result: hit, miss, or joined to an identical one in flight.",
+            ["result"], registry=registry,
+        )  # fmt: skip
+        self._cache_evictions = Counter(
+            "trunkline_cache_evictions", "Answers dropped from the cache to make room.", registry=registry
+        )
+        self._cache_entries = Gauge("trunkline_cache_entries", "Answers in the cache.", registry=registry)
+        self._cache_bytes = Gauge("trunkline_cache_bytes", "Bytes of the answers in the cache.", registry=registry)
+        for result in ("hit", "joined", "miss"):
+            self._cache.labels(result)
         self._stages = Histogram(
             "trunkline_stage_seconds", "Seconds that an answered request spent in each stage.", ["stage"],
             buckets=_SECONDS, registry=registry,
@@ -73,6 +85,11 @@ class Metrics:
         for name in STATES:
             self._state.labels(name).set_function(partial(_is, state, name))
 
+    def watch_cache(self, *, entries: Callable[[], int], nbytes: Callable[[], int]) -> None:
+        """Read what the cache holds whenever it is shown."""
+        self._cache_entries.set_function(entries)
+        self._cache_bytes.set_function(nbytes)
+
     def request(self, outcome: str) -> None:
         """A request ended: `ok`, `cancelled`, or an error's code."""
         self._requests.labels(outcome).inc()
@@ -84,6 +101,13 @@ class Metrics:
     def expected_wait(self, seconds: float) -> None:
         """A request had so long to wait, by the pace of those before it."""
         self._expected_wait.observe(seconds)
+
+    def cache(self, event: str) -> None:
+        """A look-up was a `hit`, `joined` or a `miss`, or an answer was `evicted`."""
+        if event == "evicted":
+            self._cache_evictions.inc()
+        else:
+            self._cache.labels(event).inc()
 
     def batch(self, size: int) -> None:
         """A forward ran for `size` requests."""

@@ -93,7 +93,9 @@ class Bench:
     def __init__(self, bundle: Path, pool: IntakePool | None = None, **config: Any) -> None:
         self.metrics = Metrics()
         self.runtimes: list[GatedRuntime] = []
-        settings = replace(ServingConfig(bundles=(bundle,), batch_sizes=(1, 2, 4), max_queue=8), **config)
+        settings = replace(
+            ServingConfig(bundles=(bundle,), batch_sizes=(1, 2, 4), max_queue=8, cache_bytes=0), **config
+        )
         self.pool = pool or InlinePool()
         self.pipeline = Pipeline(
             settings,
