@@ -83,7 +83,7 @@ def test_a_client_that_goes_away_in_the_queue_costs_no_forward(tiny: Path) -> No
         service.runtime.shut()
         first = others.submit(service.client.post, "/predict", json={"text": "red"})
         service.wait_forward()  # the first one is in the engine; what comes now waits
-        gone = post(service, b'{"text": "blue"}')
+        gone = post(service, b'{"text": "hat"}')
         service.wait_value(1, "queue_length")
         gone.close()
         service.wait_value(0, "queue_length")
