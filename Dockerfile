@@ -8,20 +8,21 @@ ARG PYTHON_VERSION=3.11
 # --- build: everything that is installed, in one folder ----------------------------------------------------------
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build
 
-# cpu | cuda: the build of torch that has to come out.
+# cpu | cuda: what the image serves on. Serving on a CPU needs no torch; for a GPU, a CUDA build of it has to come out.
 ARG DEVICE=cpu
-# An index of packages to look at besides the usual one, such as the one that holds torch's CPU builds.
+# An index of packages to look at besides the usual one, such as the one that holds torch's builds for a CUDA release.
 ARG TORCH_INDEX_URL=
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 
 # The slow layer: it changes with the lock alone. pip itself stays out of the image that is shipped.
-COPY requirements.lock deploy/check_torch.py ./
+COPY requirements.lock requirements-torch.lock deploy/check_torch.py ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python -m venv --without-pip /opt/venv \
+    && case "${DEVICE}" in cpu) lock=requirements.lock ;; *) lock=requirements-torch.lock ;; esac \
     && PIP_EXTRA_INDEX_URL="${TORCH_INDEX_URL:-${PIP_EXTRA_INDEX_URL:-}}" \
-       python -m pip --python /opt/venv/bin/python install -r requirements.lock \
+       python -m pip --python /opt/venv/bin/python install -r "${lock}" \
     && /opt/venv/bin/python check_torch.py "${DEVICE}"
 
 COPY pyproject.toml README.md LICENSE ./

@@ -1,8 +1,9 @@
 """Write the lock files: every package that an installation needs, with the one version that the project is tested with.
 
 `make lock` runs it. It needs nothing but pip, asks pip what it would install into an empty environment, and writes
-`requirements.lock` (to serve) and `requirements-dev.lock` (to train and to develop; the same pins and more). Packages
-that only a CUDA build of torch asks for are left out: each build of torch names its own, so the lock serves them all.
+`requirements.lock` (to serve), `requirements-torch.lock` (to serve by torch too, as on a GPU) and
+`requirements-dev.lock` (to train and to develop): each the pins of the one before, and more. Packages that only a CUDA
+build of torch asks for are left out: each build of torch names its own, so the lock serves them all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HEADER = """\
 
 
 def main() -> None:
-    """Resolve both sets, the larger one first so that the smaller one takes its pins from it."""
+    """Resolve the sets, the largest one first so that the others take their pins from it."""
     with tempfile.TemporaryDirectory() as scratch:
         environment = Path(scratch) / "venv"
         venv.create(environment, with_pip=True)
@@ -34,9 +35,15 @@ def main() -> None:
         constraints.write_text(TORCH + "\n")
         develop = resolve(environment, f"{ROOT}[dev]", constraints)
         constraints.write_text("\n".join(develop) + "\n")
+        by_torch = resolve(environment, f"{ROOT}[torch]", constraints)
         serve = resolve(environment, str(ROOT), constraints)
     write(
         ROOT / "requirements-dev.lock", "To train, test and develop: `pip install -r requirements-dev.lock`.", develop
+    )
+    write(
+        ROOT / "requirements-torch.lock",
+        "To serve by torch too, as on a GPU: `pip install -r requirements-torch.lock`.",
+        by_torch,
     )
     write(ROOT / "requirements.lock", "To serve: `pip install -r requirements.lock`.", serve)
 

@@ -20,7 +20,8 @@ FASHION = Path(__file__).resolve().parents[2] / "weights" / "fashion"
 # Nothing of these can be imported or found, as in an installation without them.
 BLOCK = """
 import importlib.util, json, sys
-BLOCKED = "openvino_telemetry torch transformers onnx onnx_ir onnxruntime onnxscript sklearn pyarrow tensorboard".split()
+BLOCKED = "torch transformers onnx onnx_ir onnxruntime onnxscript sklearn pyarrow tensorboard openvino_telemetry"
+BLOCKED = BLOCKED.split()
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in BLOCKED:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,7 +59,7 @@ def test_every_setting_of_the_image_exists() -> None:
 
 
 def test_the_dependencies_are_a_layer_of_their_own_before_the_code() -> None:
-    install = next(index for index, step in enumerate(STEPS) if "install -r requirements.lock" in step)
+    install = next(index for index, step in enumerate(STEPS) if 'install -r "${lock}"' in step)
     assert install < STEPS.index("COPY app app")
     assert not [step for step in STEPS[:install] if re.match(r"COPY (app|model|weights|\.) ", step)]
 
@@ -110,18 +111,33 @@ def check_torch() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "cuda", "fits", "said"),
+    ("wanted", "installed", "cuda", "fits", "said"),
     [
-        ("cpu", None, True, "for cpu"),
-        ("cpu", "13.0", True, "TORCH_INDEX_URL"),
-        ("cuda", "13.0", True, "for cuda"),
-        ("cuda", None, False, "CPU build"),
-        ("gpu", None, False, "may be cpu or cuda"),
+        ("cpu", False, None, True, "no torch"),
+        ("cpu", True, None, False, "needs none"),
+        ("cuda", True, "13.0", True, "for CUDA 13.0"),
+        ("cuda", True, None, False, "CPU build"),
+        ("gpu", True, "13.0", False, "may be cpu or cuda"),
     ],
 )
-def test_the_build_of_torch_is_the_one_asked_for(
-    check_torch: Any, wanted: str, cuda: str | None, fits: bool, said: str
+def test_torch_is_there_when_it_serves_and_only_then(
+    check_torch: Any, wanted: str, installed: bool, cuda: str | None, fits: bool, said: str
 ) -> None:
-    outcome = check_torch.verdict(wanted, cuda)
+    outcome = check_torch.verdict(wanted, installed, cuda)
     assert outcome[0] is fits
     assert said in outcome[1]
+
+
+@pytest.mark.parametrize(("device", "lock"), [("cpu", "requirements.lock"), ("cuda", "requirements-torch.lock")])
+def test_the_image_installs_torch_for_a_gpu_alone(device: str, lock: str) -> None:
+    step = next(step for step in STEPS if 'install -r "${lock}"' in step)
+    choice = re.search(r"case .* esac", step)
+    assert choice is not None
+    shell = subprocess.run(
+        ["/bin/sh", "-c", f"{choice[0]}; echo $lock"],
+        env={"DEVICE": device},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shell.stdout.strip() == lock

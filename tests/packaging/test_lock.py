@@ -25,7 +25,8 @@ def pins(name: str) -> dict[str, Version]:
     return found
 
 
-SERVE, DEVELOP = pins("requirements.lock"), pins("requirements-dev.lock")
+LOCKS = ["requirements.lock", "requirements-torch.lock", "requirements-dev.lock"]
+SERVE, BY_TORCH, DEVELOP = map(pins, LOCKS)
 
 
 @pytest.mark.parametrize("requirement", RUNTIME, ids=str)
@@ -39,7 +40,7 @@ def test_what_an_extra_needs_is_pinned_within_its_range(requirement: Requirement
 
 
 def test_an_environment_to_develop_in_serves_with_the_same_versions() -> None:
-    assert SERVE.items() <= DEVELOP.items()
+    assert SERVE.items() <= BY_TORCH.items() <= DEVELOP.items()
 
 
 def test_serving_installs_nothing_that_only_training_and_tests_need() -> None:
@@ -47,14 +48,20 @@ def test_serving_installs_nothing_that_only_training_and_tests_need() -> None:
     assert not {canonicalize_name(extra.name) for extra in EXTRAS} - needed & SERVE.keys()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_serving_installs_no_torch_unless_asked_to() -> None:
+    assert "openvino" in SERVE
+    assert not {"torch", "transformers", "onnxruntime", "onnx"} & SERVE.keys()
+    assert {"torch", "transformers"} <= BY_TORCH.keys()
+
+
+@pytest.mark.parametrize("name", LOCKS[1:])
 def test_a_lock_admits_every_build_of_torch(name: str) -> None:
     pinned = pins(name)
     assert pinned["torch"].local is None
     assert not [package for package in pinned if re.match(r"nvidia-|cuda-|triton", package)]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "pyproject.toml", "Dockerfile"])
+@pytest.mark.parametrize("name", [*LOCKS, "pyproject.toml", "Dockerfile"])
 def test_no_package_comes_from_an_address(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     assert not [line for line in lines if re.search(r"https?://|file:|--(extra-)?index-url|--find-links| @ ", line)]
