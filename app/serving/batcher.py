@@ -42,7 +42,7 @@ class Step(Generic[Id]):
 class _Waiting(Generic[Id]):
     id: Id
     rank: tuple[float, int]  # smaller runs earlier; the running number settles ties by order of arrival
-    length: int  # in whole steps
+    length: int
     deadline: float
     group: Hashable
 
@@ -54,10 +54,9 @@ _rank = attrgetter("rank")
 class Batcher(Generic[Id]):
     """A bounded queue that makes batches. Not thread-safe: it has one owner.
 
-    Times are seconds of one clock of the owner's choice. Lengths are tokens, and count in whole multiples of
-    `length_step`, to which runtimes pad; `item_length` is what everything else of an item costs, in tokens, so that
-    padding is judged by the work that it really adds. Its default was measured on the shipped bundle, the sizes and
-    the rest chosen by simulation: docs/decisions/0006-batching.md.
+    Times are seconds of one clock of the owner's choice. Lengths are tokens; `item_length` is what everything else of
+    an item costs, in tokens, so that padding is judged by the work that it really adds. Its default was measured on
+    the shipped bundle, the rest chosen by simulation: docs/decisions/0006-batching.md.
 
     Each group waits in a line, in order of rank: a batch is chosen from the head of a line, not from all that wait.
     """
@@ -70,7 +69,6 @@ class Batcher(Generic[Id]):
         slots: int = 1,
         max_padding: float = 0.05,
         item_length: int = 150,
-        length_step: int = 1,
         priority_seconds: float = 1.0,
     ) -> None:
         """Start empty.
@@ -78,8 +76,8 @@ class Batcher(Generic[Id]):
         `sizes`: of batches, ascending. `slots`: batches that the engine has at a time, the one that runs included.
         `max_padding`: share of a batch's work, 0 to 1.
         """
-        if min(max_queue, slots, length_step) < 1:
-            raise ValueError("max_queue, slots and length_step must be 1 or more")
+        if min(max_queue, slots) < 1:
+            raise ValueError("max_queue and slots must be 1 or more")
         if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
             raise ValueError("sizes must be whole numbers from 1, ascending")
         self._sizes = tuple(sizes)
@@ -88,7 +86,6 @@ class Batcher(Generic[Id]):
         self._latest = 0  # size of the latest batch
         self._max_padding = max_padding
         self._item_length = item_length
-        self._length_step = length_step
         self._priority_seconds = priority_seconds
         self._waiting: dict[Id, _Waiting[Id]] = {}
         self._lines: dict[Hashable, list[_Waiting[Id]]] = {}  # by rank
@@ -129,8 +126,7 @@ class Batcher(Generic[Id]):
             return Step(expired=expired, refused=(id,))
         self._arrivals += 1
         rank = (now - priority * self._priority_seconds, self._arrivals)
-        padded = -(-length // self._length_step) * self._length_step
-        item = self._waiting[id] = _Waiting(id, rank, padded, deadline, group)
+        item = self._waiting[id] = _Waiting(id, rank, length, deadline, group)
         insort(self._lines.setdefault(group, []), item, key=_rank)
         self._earliest = min(self._earliest, deadline)
         step = self._next(now)

@@ -74,7 +74,9 @@ class Dispatcher:
         request = _Request(loaded, item, tasks, now, asyncio.get_running_loop().create_future())
         self._requests[id] = request
         try:
-            self._take(self._batcher.add(id, now, item_length(item), deadline, priority, group=loaded.bundle.name))
+            # To the batcher, lengths that are padded to the same are the same.
+            length = padded_length(item_length(item), loaded.runtime.lengths)
+            self._take(self._batcher.add(id, now, length, deadline, priority, group=loaded.bundle.name))
             return await request.future
         finally:
             self._batcher.cancel(id)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.serving.batcher import Batcher, Step
 
-SIZES, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH, STEP = (1, 2, 4), 8, 0.25, 8, 3
+SIZES, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH = (1, 2, 4), 8, 0.25, 8
 
 # How long a machine takes, busy as it may be, is no property of the batcher.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,7 +30,6 @@ class Service(RuleBasedStateMachine):
             slots=self.slots,
             max_padding=MAX_PADDING,
             item_length=ITEM_LENGTH,
-            length_step=STEP,
         )
         self.now = 0.0
         self.added: dict[int, dict[str, float]] = {}
@@ -71,7 +70,7 @@ class Service(RuleBasedStateMachine):
 
     def padding(self, items: list[dict[str, float]]) -> tuple[float, float]:
         """Tokens of padding in a batch, and tokens of work."""
-        lengths = [-(-item["length"] // STEP) * STEP for item in items]
+        lengths = [item["length"] for item in items]
         longest = max(lengths)
         return sum(longest - length for length in lengths), len(items) * (ITEM_LENGTH + longest)
 
@@ -80,10 +79,10 @@ class Service(RuleBasedStateMachine):
 
     def kind(self, id: int) -> tuple[float, ...]:
         item = self.added[id]
-        return -(-item["length"] // STEP), item["priority"], item["group"]
+        return item["length"], item["priority"], item["group"]
 
     @rule(
-        length=st.integers(0, 24),
+        length=st.integers(0, 8).map(lambda steps: 3 * steps),
         patience=st.one_of(st.just(float("inf")), st.integers(-1, 8)),
         priority=st.integers(-1, 2),
         group=st.integers(0, 1),
@@ -242,14 +241,6 @@ def test_batchmates_are_chosen_from_enough_for_two_batches_not_from_all_that_wai
         subject.add(id, 0.0, length)
     runs = [subject.engine_free(float(turn)).runs[0] for turn in range(1, 5)]
     assert runs == [(0, 7), (1, 2, 3, 4), (5, 6), (8, 9)]
-
-
-def test_lengths_that_are_padded_to_the_same_step_are_equal() -> None:
-    subject = batcher(item_length=0, max_padding=0.01, length_step=8)
-    subject.add("running", 0.0, 1)
-    for name, length in (("a", 9), ("b", 16), ("c", 17), ("d", 12)):
-        subject.add(name, 0.0, length)
-    assert subject.engine_free(1.0).runs == (("a", "b", "d"),)
 
 
 def test_similar_lengths_run_together() -> None:
