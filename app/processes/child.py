@@ -131,7 +131,7 @@ class Child:
         with theirs:
             self._process = process = await asyncio.create_subprocess_exec(
                 # Without -P, a package "app" in the current folder would be taken for this one.
-                sys.executable, "-P", "-m", "app.processes.entry", str(theirs.fileno()),
+                sys.executable, "-P", "-m", "app.processes.entry", str(theirs.fileno()), self.name,
                 pass_fds=(theirs.fileno(), *self._fds),
                 env={**self._environment, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
                 start_new_session=True,  # Ctrl+C is the supervisor's to hear

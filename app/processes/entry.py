@@ -1,4 +1,7 @@
-"""Where each process of the service begins: `python -m app.processes.entry FD`, FD being its end of the channel."""
+"""Where each process of the service begins: `python -m app.processes.entry FD NAME`.
+
+FD is its end of the channel; the name is for whoever lists processes.
+"""
 
 from __future__ import annotations
 

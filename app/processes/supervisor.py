@@ -150,5 +150,6 @@ def _share(settings: Settings, workers: int) -> Settings:
         update={
             "max_in_flight": math.ceil(settings.max_in_flight / workers),
             "max_bytes_in_flight": math.ceil(settings.max_bytes_in_flight / workers),
+            "cache_size": settings.cache_size // workers,
         }
     )

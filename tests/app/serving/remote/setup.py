@@ -28,7 +28,8 @@ class House:
     """One engine, which a test can end and start, and the workers that it makes."""
 
     def __init__(self, bundle: Path, **config: Any) -> None:
-        self.config = replace(ServingConfig(bundles=(bundle,), batch_sizes=(1, 2, 4), max_queue=8), **config)
+        plain = ServingConfig(bundles=(bundle,), batch_sizes=(1, 2, 4), max_queue=8, cache_bytes=0)
+        self.config = replace(plain, **config)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind("")  # the kernel chooses an abstract name
         self.listener.listen()

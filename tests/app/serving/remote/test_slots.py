@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,12 +137,19 @@ def test_memory_that_is_too_small_or_could_shrink_is_not_mapped(slots: Slots) ->
     os.close(fd)
 
 
-def test_nothing_is_left_in_the_file_system() -> None:
-    before = set(os.listdir("/dev/shm"))
+def test_the_descriptor_is_closed_and_the_memory_goes_with_what_refers_to_it() -> None:
+    descriptors, mapped = set(os.listdir("/proc/self/fd")), mappings()
     made = Slots(2, 64)
-    assert not {name for name in set(os.listdir("/dev/shm")) - before if "trunkline" in name}
-    descriptors = len(os.listdir("/proc/self/fd"))
+    region = made.region(1)
     made.close()
     del made
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) < descriptors
+    region[:] = 5
+    assert (region == 5).all()
+    assert mappings() == mapped + 1
+    del region
+    assert mappings() == mapped
+    assert set(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def mappings() -> int:
+    return Path("/proc/self/maps").read_text().count("/memfd:trunkline-slots")
