@@ -151,7 +151,7 @@ class Trainer:
         if history and history[-1]["progress"] >= 1 - 1e-9:
             epoch = training.epochs
         # A resumed run goes on as it began: a trial may come out otherwise on a busier machine.
-        precision = precision or self._precision(learner)
+        precision = precision or self.trial_precision(learner)
         half = precision == "bf16"
         self.reporter.note(f"training in {precision} on {self.device}")
         while epoch < training.epochs and waited < training.patience:
@@ -228,7 +228,8 @@ class Trainer:
             },
         )
 
-    def _precision(self, learner: Learner) -> str:
+    def trial_precision(self, learner: Learner) -> str:
+        """What a run trains in, fp32 or bf16: as the config says, or as a trial shows to be faster."""
         rows = np.arange(min(self.config.training.batch_size, len(self.dataset.splits["train"])))
         batch = self.train_batches.make(rows)
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
