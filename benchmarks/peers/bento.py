@@ -1,14 +1,16 @@
 """BentoML: a batchable service for inference behind a service that takes single requests.
 
 https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html, "Handle multiple parameters": a batchable
-endpoint takes one parameter, so a Pydantic model groups what a request has, and a wrapper service hands it over.
-`to_async` lets the wrapper have many requests under way, which batching needs.
+endpoint takes one parameter, so a Pydantic model groups what a request has, and a wrapper service hands it over. The
+wrapper reads the upload, whose file is gone before its batch runs, and `to_async` lets it have many requests under way,
+which batching needs.
 
     bentoml serve benchmarks.peers.bento:Products --port 8000
 """
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ setup = Setup()
 class Upload(BaseModel):
     """What one request has."""
 
-    image: Path
+    image: bytes
     text: str
 
 
@@ -38,7 +40,7 @@ class Inference:
     @bentoml.api(batchable=True, max_batch_size=setup.batch, max_latency_ms=60000)
     def predict(self, uploads: list[Upload]) -> list[dict[str, Any]]:
         """One forward for the batch."""
-        return self.forward([self.prepare(upload.image.read_bytes(), upload.text) for upload in uploads])
+        return self.forward([self.prepare(upload.image, upload.text) for upload in uploads])
 
 
 @bentoml.service(traffic={"timeout": 60})
@@ -50,5 +52,6 @@ class Products:
     @bentoml.api(route="/predict")
     async def predict(self, image: Path, text: str) -> dict[str, Any]:
         """One upload."""
-        answers = await self.inference.to_async.predict([Upload(image=image, text=text)])
+        upload = Upload(image=await asyncio.to_thread(image.read_bytes), text=text)
+        answers = await self.inference.to_async.predict([upload])
         return {"predictions": answers[0]}
