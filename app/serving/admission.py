@@ -65,7 +65,7 @@ class Ticket:
     @property
     def remaining(self) -> float:
         """Seconds until the deadline; negative behind it."""
-        return self.deadline - time.monotonic()
+        return self.deadline - self._admission.now()
 
     def resize(self, nbytes: int) -> None:
         """Hold this many bytes from now on, in all. Raises QueueFull or TooLarge, and then holds what it held."""
@@ -74,11 +74,11 @@ class Ticket:
 
     def begin(self) -> None:
         """The request is complete, and work on it begins: the pace does not depend on how fast a client uploads."""
-        self._began, self._in_flight = time.monotonic(), self._admission.requests
+        self._began, self._in_flight = self._admission.now(), self._admission.requests
 
     def answered(self) -> None:
         """The whole way of a request was gone since `begin`: the pace is learned from it."""
-        self._admission.pace.observe(time.monotonic() - self._began, self._in_flight)
+        self._admission.pace.observe(self._admission.now() - self._began, self._in_flight)
 
     def __enter__(self) -> Ticket:
         """Nothing: the place is held already."""
@@ -109,10 +109,12 @@ class Admission:
         max_batch: int,
         on_refusal: Callable[[Bound], None] = lambda bound: None,
         on_wait: Callable[[float], None] = lambda seconds: None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_wait`: seconds that a request may have to wait; a quarter of it beyond four batches of `max_batch`.
 
-        `on_refusal` hears what a request was refused for, `on_wait` what each had to expect.
+        `on_refusal` hears what a request was refused for, `on_wait` what each had to expect. `now`: the clock of the
+        deadlines.
         """
         self._max_requests = max_requests
         self._max_bytes = max_bytes
@@ -120,6 +122,7 @@ class Admission:
         self._few = _BATCHES * max_batch
         self._on_refusal = on_refusal
         self._on_wait = on_wait
+        self.now = now
         self._idle = asyncio.Event()
         self._idle.set()
         self.pace = Pace()
@@ -143,7 +146,7 @@ class Admission:
         self._on_wait(wait)
         if wait > (self._max_wait if self.requests < self._few else self._max_wait / _BEYOND):
             raise self._full("wait", "The answer would take too long, with all that is in flight; try again later.")
-        if wait and time.monotonic() + wait > deadline:
+        if wait and self.now() + wait > deadline:
             raise self._full(
                 "deadline", "The answer would come behind its deadline; allow more time or try again later."
             )
