@@ -129,7 +129,8 @@ class Generator:
         self._bodies: list[tuple[int, int, str]] = []
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], float] = {}  # to when their requests were to be sent
+        self._under_way = 0
         self._left = job.requests or math.inf
         self._cpu = {"begun": 0.0, "ended": 0.0}
         self._stopping = False
@@ -179,10 +180,13 @@ class Generator:
             self._tick()  # what was to be sent by now and is late
             self._mark("ended")
             self._stopping = True
-        self._check_ended()
+        if not self._under_way:
+            self._all_ended.set()
 
-    def _check_ended(self) -> None:
-        if self._stopping and not self._opening and not any(c.busy for c in self._connections):
+    def _finish(self, begun: float, sent: float, ended: float, status: int) -> None:
+        self._record.add(begun, sent, ended, status)
+        self._under_way -= 1
+        if self._stopping and not self._under_way:
             self._all_ended.set()
 
     def _tick(self) -> None:
@@ -203,6 +207,7 @@ class Generator:
             self._stop()
 
     def _send(self, begun: float) -> None:
+        self._under_way += 1
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -210,8 +215,8 @@ class Generator:
                 return
             self._connections.discard(connection)
         opening = self._loop.create_task(self._open(begun))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+        self._opening[opening] = begun
+        opening.add_done_callback(self._opening.pop)
 
     async def _open(self, begun: float) -> None:
         try:
@@ -220,8 +225,8 @@ class Generator:
             )
         except OSError:
             now = time.monotonic()
-            self._record.add(begun, now, now, 0)
-            if self._job.clients and not self._stopping:
+            self._finish(begun, now, now, 0)
+            if self._job.clients:
                 self._loop.call_later(_PAUSE, self._send_next)
             return
         self._opened += 1
@@ -233,17 +238,17 @@ class Generator:
         connection.send(pieces, upload, begun)
 
     def _on_answer(self, connection: Connection, status: int, body: bytes) -> None:
-        self._record.add(connection.begun, connection.sent, time.monotonic(), status)
+        ended, begun, sent = time.monotonic(), connection.begun, connection.sent
         if self._job.bodies:
             self._bodies.append((connection.upload, status, body.decode("utf-8", "replace")))
         if connection.usable:
             self._idle.append(connection)
         else:
             self._connections.discard(connection)
+        # The next request first: while clients are at it, the run has not ended.
         if self._job.clients:
             self._send_next()
-        if self._stopping:
-            self._check_ended()
+        self._finish(begun, sent, ended, status)
 
     def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A fault of this generator: a run that went on without what failed would tell nothing."""
@@ -253,11 +258,13 @@ class Generator:
     def _give_up(self) -> None:
         """Count what is still under way as unanswered and close everything."""
         self._stopping = True
-        for opening in self._opening:
+        now = time.monotonic()
+        for opening, begun in self._opening.items():
+            self._record.add(begun, now, now, UNANSWERED)
             opening.cancel()
         for connection in self._connections:
             if connection.busy:
-                self._record.add(connection.begun, connection.sent, time.monotonic(), UNANSWERED)
+                self._record.add(connection.begun, connection.sent, now, UNANSWERED)
                 connection.busy = False
             connection.abort()
 

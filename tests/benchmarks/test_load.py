@@ -61,6 +61,18 @@ def test_an_open_loop_sends_every_arrival_whether_or_not_others_are_answered() -
     assert result["latency_ms"] is None
 
 
+def test_a_slow_answer_has_a_long_latency() -> None:
+    async def slow(asked: Asked) -> bytes:
+        await asyncio.sleep(0.05)
+        return response()
+
+    with serving(slow) as server:
+        closed = run(Job(server.port, clients=2, warm=0, seconds=30, requests=6), small_uploads(2))
+        opened = run(Job(server.port, rate=40, warm=0, seconds=0.3), small_uploads(2))
+    assert closed["latency_ms"]["p50"] >= 50
+    assert opened["latency_ms"]["p50"] >= 50
+
+
 def test_connections_are_used_again() -> None:
     with serving(at_once) as server:
         result = run(Job(server.port, rate=100, warm=0, seconds=0.6, seed=1), small_uploads(4))
