@@ -202,7 +202,7 @@ def test_an_item_that_cannot_be_collated_leaves_its_place_to_the_next(bundle: Bu
     runtime, _ = build(bundle, in_flight=1)
     (good,) = draw(bundle.config, [2])
     for bad in ({}, {"image": np.zeros((3, 3, 3), np.uint8)}, {"text": np.arange(1, 40)}):
-        with pytest.raises(ValueError, match="no modality|broadcast"):
+        with pytest.raises(ValueError, match=r"no modality|broadcast"):
             runtime.start([*good, bad])
     assert_same(run(runtime, good), Predictor(bundle)(good))
 
