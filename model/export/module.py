@@ -9,20 +9,24 @@ from torch import Tensor, nn
 
 from model.bundle import Bundle
 from model.calibration import members_of, pattern_key, patterns_of
-from model.network.multi_model import FUSED, mix
+from model.network.heads import activate, output_size
 from model.predictor import build_network
 
 
 class CalibratedNetwork(nn.Module):
     """What `Predictor` computes, from tensors to tensors, so that it can be traced.
 
-    Every operation depends on shapes alone, so that one traced or captured graph fits every batch of a shape.
+    Every operation depends on shapes alone, so that one traced or captured graph fits every batch of a shape. The
+    members of the mix are computed side by side, all tasks in one row: for small batches, a runtime's time goes by the
+    number of operations rather than by their size.
     """
 
     rows: Tensor
     bits: Tensor
     temperatures: Tensor
     beta: Tensor
+    of_output: Tensor
+    of_answer: Tensor
 
     def __init__(self, bundle: Bundle) -> None:
         """Build the network on the CPU, in evaluation mode. Raises BundleError when the weights do not fit."""
@@ -39,13 +43,24 @@ class CalibratedNetwork(nn.Module):
         entries = [
             [bundle.calibration.patterns[pattern_key(pattern)][task] for pattern in patterns] for task in self.tasks
         ]
-        temperatures = [[[entry.temperatures.get(m, 1.0) for m in members] for entry in task] for task in entries]
+        kinds = [task.kind for task in self.tasks.values()]
+        temperatures = [
+            [[1.0 if kind == "regression" else entry.temperatures.get(m, 1.0) for m in members] for entry in task]
+            for kind, task in zip(kinds, entries, strict=True)
+        ]
         beta = [[[entry.beta.get(m, 0.0) for m in members] for entry in task] for task in entries]
+        self.sizes = [output_size(task) for task in self.tasks.values()]
+        self.counts = [
+            len(task.labels) if task.kind == "ordinal" else output_size(task) for task in self.tasks.values()
+        ]
+        numbers = torch.arange(len(self.tasks))
         self.register_buffer("rows", rows)  # [2^M]
         self.register_buffer("bits", 1 << torch.arange(len(names)))  # [M]
-        self.register_buffer("temperatures", torch.tensor(temperatures))  # [K, patterns, members]
-        self.register_buffer("beta", torch.tensor(beta))  # [K, patterns, members]
-        self.members = members
+        self.register_buffer("temperatures", torch.tensor(temperatures).permute(1, 2, 0).contiguous())
+        self.register_buffer("beta", torch.tensor(beta).permute(1, 2, 0).contiguous())  # both [patterns, members, K]
+        # Which task each column belongs to, of raw outputs and of answers.
+        self.register_buffer("of_output", numbers.repeat_interleave(torch.tensor(self.sizes)))  # [Σ size]
+        self.register_buffer("of_answer", numbers.repeat_interleave(torch.tensor(self.counts)))  # [Σ C]
         self.eval()
 
     def forward(self, inputs: Sequence[Tensor | None], present: Tensor) -> tuple[Tensor, ...]:
@@ -58,16 +73,23 @@ class CalibratedNetwork(nn.Module):
         named = zip(self.network.modalities, inputs, strict=True)
         encoded = self.network.encode_densely({name: values for name, values in named if values is not None}, present)
         fused, alpha = self.network.decode(encoded)
-        single = self.network.alone(encoded)
+        raw = [torch.cat(list(fused.values()), dim=1)]
+        for column, values in enumerate(inputs):
+            # A modality that no row has gives no answers of its own, and has no weight in any row.
+            own = self.network.modalities[column]
+            raw.append(
+                torch.zeros_like(raw[0])
+                if values is None
+                else self.network.single_modality.side_by_side(own, encoded.pooled[:, column])
+            )
         row = self.rows[(present.long() * self.bits).sum(1)]  # (B,)
         some = present.any(1, keepdim=True)  # (B, 1)
-        outputs = []
-        for position, (name, task) in enumerate(self.tasks.items()):
-            # A modality that no row has gave no answers of its own, and has no weight in any row.
-            raw = [
-                fused[name] if member == FUSED else single.get(member, {}).get(name, torch.zeros_like(fused[name]))
-                for member in self.members
-            ]
-            answer = mix(task, raw, self.temperatures[position][row], self.beta[position][row])
-            outputs.append(answer.masked_fill(~some, torch.nan))
-        return *outputs, alpha.masked_fill(~some, torch.nan)
+        scaled = torch.stack(raw, dim=1) / self.temperatures[row].index_select(
+            2, self.of_output
+        )  # (B, members, Σ size)
+        parts = zip(self.tasks.values(), torch.split(scaled, self.sizes, dim=2), strict=True)
+        answers = torch.cat([activate(task, part) for task, part in parts], dim=2)  # (B, members, Σ C)
+        weight = self.beta[row].index_select(2, self.of_answer)
+        # A member without weight may hold anything, even a NaN; 0 · NaN would let it through.
+        mixed = (weight * answers).masked_fill(weight <= 0, 0.0).sum(1).masked_fill(~some, torch.nan)
+        return *torch.split(mixed, self.counts, dim=1), alpha.masked_fill(~some, torch.nan)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.config import Task
 
@@ -31,27 +32,33 @@ class Heads(nn.Module):
         """Raw outputs [B, size] of the named tasks from t' [B, len(tasks), width], in the same order."""
         return {name: self.layers[self.index[name]](t[:, row]).float() for row, name in enumerate(tasks)}
 
+    def side_by_side(self, t: Tensor) -> Tensor:
+        """Every task's raw outputs from one vector [B, width] for all of them: [B, Σ size], by one product."""
+        weight = torch.cat([layer.get_parameter("weight") for layer in self.layers])
+        bias = torch.cat([layer.get_parameter("bias") for layer in self.layers])
+        return functional.linear(t, weight, bias).float()
+
 
 def ordinal_probabilities(raw: Tensor) -> Tensor:
-    """Class probabilities [B, C] from conditional logits [B, C - 1].
+    """Class probabilities [..., C] from conditional logits [..., C - 1].
 
     Logit j says how likely the value lies above class j, given that it is not below it; the probabilities are
     rank-consistent by construction. Source: Shi, Cao and Raschka, "Deep Neural Networks for Rank-Consistent Ordinal
     Regression Based on Conditional Probabilities" (CORN), 2021.
     """
-    above = torch.cumprod(torch.sigmoid(raw), dim=1)  # (B, C - 1): P(y > j)
-    ones = torch.ones_like(above[:, :1])
-    return torch.cat([ones, above], dim=1) - torch.cat([above, torch.zeros_like(ones)], dim=1)
+    above = torch.cumprod(torch.sigmoid(raw), dim=-1)  # (..., C - 1): P(y > j)
+    ones = torch.ones_like(above[..., :1])
+    return torch.cat([ones, above], dim=-1) - torch.cat([above, torch.zeros_like(ones)], dim=-1)
 
 
 def activate(task: Task, raw: Tensor) -> Tensor:
-    """Turn raw outputs into answers, float [B, C].
+    """Turn raw outputs [..., size] into answers, float [..., C].
 
     multiclass and ordinal: probabilities that sum to 1; multilabel and binary: independent probabilities;
     regression: the value in the unit of the data.
     """
     if task.kind == "multiclass":
-        return torch.softmax(raw, dim=1)
+        return torch.softmax(raw, dim=-1)
     if task.kind == "ordinal":
         return ordinal_probabilities(raw)
     if task.kind == "regression":

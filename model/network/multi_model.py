@@ -30,6 +30,13 @@ class SingleModalityNetworks(nn.Module):
         outputs: dict[str, Tensor] = self.heads[position](t, tasks)
         return outputs
 
+    def side_by_side(self, modality: str, pooled: Tensor) -> Tensor:
+        """Raw outputs of all tasks, one behind the other: [B, Σ size]."""
+        position = self.index[modality]
+        heads = self.heads[position]
+        assert isinstance(heads, Heads)
+        return heads.side_by_side(self.bodies[position](pooled))
+
 
 def mix(task: Task, raw: Iterable[Tensor], temperatures: Tensor, beta: Tensor) -> Tensor:
     """The convex mix Σ β_i M_i of the members' answers, float [B, C].
