@@ -170,7 +170,7 @@ class Bench:
             unit["failed"] = str(error)
             print(f"round {number + 1}: {error}", file=sys.stderr, flush=True)
         finally:
-            running.tree.stop()
+            running.stop()
         return unit
 
     def _check(self, running: Running) -> float | None:

@@ -7,8 +7,10 @@ large as Trunkline's.
 from __future__ import annotations
 
 import http.client
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,6 +100,9 @@ class Running:
         command = [word.format(**values) for word in server.command]
         if server.variant is None:
             command += ["--bundles", str(bundle)]
+        self._scratch = tempfile.mkdtemp(
+            prefix="tl-"
+        )  # short: sockets in it have paths of some hundred characters at most
         self._log = logs / f"{server.id}.log"
         environment = {
             **_QUIET,
@@ -106,6 +111,8 @@ class Running:
             "PYTHONUNBUFFERED": "1",
             "PEER_BUNDLE": str(bundle),
             "PEER_PORT": str(self.port),
+            "TMPDIR": self._scratch,
+            "RAY_TMPDIR": self._scratch,
             "MOSEC_PORT": str(self.port),
             "MOSEC_ADDRESS": "127.0.0.1",
         }
@@ -127,6 +134,11 @@ class Running:
                 return time.monotonic() - self.tree.started
             time.sleep(_POLL_SECONDS)
         raise NotReady(f"{self.server.name} was not ready within {_READY_SECONDS:.0f} s: {self._tail()}")
+
+    def stop(self) -> None:
+        """End every process and remove what they left on the disk."""
+        self.tree.stop()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def settle(self) -> None:
         """Wait until the server is idle, as it may still be at work on what its last load left.

@@ -58,7 +58,7 @@ def trial(server: Server, uploads: list[Upload], generator: Generator, arguments
         except NotReady:
             return 0.0, math.nan
         finally:
-            running.tree.stop()
+            running.stop()
 
 
 def main() -> None:

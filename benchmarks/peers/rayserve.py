@@ -7,7 +7,6 @@ https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html, https://
 """
 
 import asyncio
-import os
 import signal
 from typing import Annotated, Any
 
@@ -49,7 +48,6 @@ class Products:
 
 
 if __name__ == "__main__":
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(
         num_cpus=setup.workers,
         include_dashboard=False,
@@ -62,5 +60,4 @@ if __name__ == "__main__":
     try:
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
     finally:
-        serve.shutdown()
         ray.shutdown()

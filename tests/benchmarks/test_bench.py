@@ -110,7 +110,7 @@ def test_a_server_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     )
     with pytest.raises(NotReady, match="a reason"):
         running.wait_ready(bench.Upload(b"\xff\xd8", "title"))
-    running.tree.stop()
+    running.stop()
 
 
 def test_the_plan_grows_with_what_is_measured(tmp_path: Path) -> None:
