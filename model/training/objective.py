@@ -65,7 +65,8 @@ def objective(network: Network, config: Config, work: Work) -> Tensor:
         # Both in one pass of twice as many rows: fusion, trunk and heads are many small operations.
         fused, _ = network.decode(_beside(encoded, encoded.narrowed(work.kept)))
         share = training.modality_dropout
-        weights = torch.tensor([1 - share, share], device=work.kept.device).repeat_interleave(len(work.kept))
+        whole = torch.ones(len(work.kept), device=work.kept.device)
+        weights = torch.cat([whole * (1 - share), whole * share])
         twice = {name: torch.cat([target, target]) for name, target in batch.targets.items()}
         loss = total_loss(tasks, fused, twice, training.label_smoothing, counts=work.counts[FUSED], row_weights=weights)
     if training.auxiliary_weight > 0:
