@@ -58,6 +58,8 @@ def _serve(**flags: Any) -> None:
     logger.info("%s", plan)
     settings = settings.model_copy(update={"intake_threads": plan.intake, "torch_threads": plan.forward})
     if plan.workers > 1:
+        if not hasattr(os, "memfd_create"):
+            _fail("--workers above 1 needs Linux, whose processes can share memory without a name")
         from app.processes.supervisor import supervise
 
         failure = supervise(settings, plan, listener)

@@ -12,10 +12,10 @@ from typing import Literal
 
 # The names under which a version 1 hierarchy with the cpu controller is usually mounted.
 _V1_MOUNTS = ("cpu", "cpu,cpuacct", "cpuacct,cpu")
-# On the CPU the forward takes about half of all work, and one interpreter keeps up with this many cores.
-_CORES_A_PROCESS_CPU = 8
-# With a GPU the cores do nothing but decode and HTTP.
-_CORES_A_PROCESS_GPU = 4
+# With so many cores at work, an interpreter's lock is held about half of the time: beyond that, threads wait for it. A
+# request holds it for an eighth of its core time where the cores run the network too, for a quarter where they do not.
+_CORES_A_PROCESS_CPU = 4
+_CORES_A_PROCESS_GPU = 2
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,10 @@ def choose_workers(cores: int, *, gpu: bool) -> int:
     """How many processes speak HTTP: as many as it takes for no interpreter lock to be what the cores wait for.
 
     On few cores one process is best: an engine of its own costs memory, a copy of the interpreter and two context
-    switches a request, and gains nothing where the cores are busy anyway.
+    switches a request, and gains nothing where the cores are busy anyway. See docs/decisions/0007-workers.md.
     """
+    if not hasattr(os, "memfd_create"):  # what the processes share
+        return 1
     a_process = _CORES_A_PROCESS_GPU if gpu else _CORES_A_PROCESS_CPU
     return max(1, cores // a_process)
 

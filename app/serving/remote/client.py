@@ -287,11 +287,15 @@ def _widths(bundle: Bundle) -> dict[str, int]:
 
 
 def _row(values: NDArray[np.float32], call: _Call) -> Row:
-    widths = [call.known.widths[task] for task in call.tasks]
-    *probabilities, alpha = np.split(values, np.cumsum(widths))
-    if len(alpha) != len(call.known.places) or any(map(lambda p, w: len(p) != w, probabilities, widths)):
+    probabilities = {}
+    start = 0
+    for task in call.tasks:
+        end = start + call.known.widths[task]
+        probabilities[task] = values[start:end]
+        start = end
+    if len(values) != start + len(call.known.places):
         raise ProtocolError("an answer of another size")
-    return Row(dict(zip(call.tasks, probabilities, strict=True)), alpha)
+    return Row(probabilities, values[start:])
 
 
 def _fail(call: _Call, error: ServiceError) -> None:

@@ -8,6 +8,7 @@ it although the request was given up, and the engine until it has answered.
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
 import threading
@@ -31,14 +32,11 @@ class Place:
     shape: tuple[int, ...]  # of an image [H, W, 3], of a text [max_tokens]
     dtype: type[np.uint8] | type[np.int64]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+    nbytes: int
 
     def view(self, region: NDArray[np.uint8]) -> NDArray[np.generic]:
         """The part of a slot's memory that is this modality's."""
-        return region[self.offset : self.offset + self.nbytes].view(self.dtype).reshape(self.shape)
+        return np.ndarray(self.shape, self.dtype, region, self.offset)
 
 
 def layout(config: Config) -> dict[str, Place]:
@@ -47,11 +45,11 @@ def layout(config: Config) -> dict[str, Place]:
     offset = 0
     for name, modality in config.modalities.items():
         if isinstance(modality, TextModality):
-            place = Place(offset, (modality.max_tokens,), np.int64)
+            places[name] = Place(offset, (modality.max_tokens,), np.int64, 8 * modality.max_tokens)
         else:
-            place = Place(offset, (modality.height, modality.width, 3), np.uint8)
-        places[name] = place
-        offset += _aligned(place.nbytes)
+            shape = (modality.height, modality.width, 3)
+            places[name] = Place(offset, shape, np.uint8, math.prod(shape))
+        offset += _aligned(places[name].nbytes)
     return places
 
 
