@@ -13,9 +13,10 @@ from app.serving.types import ServingConfig
 from app.threads import gpu_expected
 
 _ROOT = Path(__file__).resolve().parent.parent
-# A larger batch gains nothing on a CPU; a GPU is filled by larger ones.
-_SIZES_ON_CPU = (1, 2, 4, 8, 16, 32)
-_SIZES_ON_GPU = (*_SIZES_ON_CPU, 64, 128, 256)
+# A larger batch gains nothing on a CPU, and sizes between the powers of two are cheap to warm there; a GPU is filled by
+# larger ones, and has a graph for each.
+_SIZES_ON_CPU = (1, 2, 4, 8, 12, 16, 24, 32)
+_SIZES_ON_GPU = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Settings(BaseSettings):
@@ -56,7 +57,7 @@ class Settings(BaseSettings):
     batch_sizes: Annotated[tuple[int, ...] | None, NoDecode] = Field(
         default=None,
         description="batch sizes that are warmed and run, ascending, separated by commas; the last bounds a batch; "
-        "when unset, the powers of two up to 32, or up to 256 for a GPU",
+        "when unset, 1,2,4,8,12,16,24,32, or the powers of two up to 256 for a GPU",
     )
     max_queue: int = Field(default=512, ge=1, description="prepared requests that may wait for the engine")
     max_in_flight: int = Field(default=512, ge=1, description="requests between admission and answer; more get 429")

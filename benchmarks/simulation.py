@@ -22,7 +22,7 @@ from app.serving.batcher import Batcher, Step
 
 _SWITCH = 2e-5  # seconds for a callback on the event loop
 _DEADLINE = 30.0
-_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_SIZES = (1, 2, 4, 8, 12, 16, 24, 32)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class ServingConfig:
     bundles: tuple[Path, ...]  # the first is the default model
     device: str = "auto"  # auto | cpu | cuda
     torch_threads: int | None = None  # None: one a core that the process may use
-    batch_sizes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # each is warmed; the largest bounds a batch
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32)  # each is warmed; the largest bounds a batch
     max_queue: int = 512  # prepared requests that wait for the engine
     max_in_flight: int = 512  # requests between admission and answer
     max_wait: float = 1.0  # seconds that a request may have to wait for those before it; see Admission
