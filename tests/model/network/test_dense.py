@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from model.network import Network
 from tests.model.making import FUSIONS, MODALITIES, config_of, item_of, network_of, patterns, related, tensors
+from tests.support.on_device import StaysOnDevice
 
 
 def build(fusion: str = "alpha", modalities: tuple[str, ...] = ("image", "text")) -> Network:
@@ -56,25 +52,6 @@ def test_a_modality_that_is_left_out_is_one_that_every_row_lacks(fusion: str) ->
     for task, values in network.decode(without)[0].items():
         torch.testing.assert_close(values, network.decode(whole)[0][task], rtol=0, atol=1e-5)
     assert set(network.alone(without)) == {"image"}
-
-
-class StaysOnDevice(TorchDispatchMode):
-    """Fails on an operation that reads a tensor which neither was there before nor came of another operation.
-
-    Such a tensor is made of the host's data, as by an index that is a list; a device would wait for its copy.
-    """
-
-    def __init__(self, there: Iterable[Tensor]) -> None:
-        super().__init__()
-        self._known = {id(tensor): tensor for tensor in there}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for value in tree_flatten((args, kwargs or {}))[0]:
-            if isinstance(value, Tensor):
-                assert id(value) in self._known, f"{func} reads a tensor of the host"
-        result = func(*args, **(kwargs or {}))
-        self._known |= {id(value): value for value in tree_flatten(result)[0] if isinstance(value, Tensor)}
-        return result
 
 
 @pytest.mark.parametrize("modalities", MODALITIES)

@@ -17,14 +17,17 @@ from hypothesis import strategies as st
 from app.serving.runtime import DeviceOutOfMemory, RuntimeUnavailable, run
 from app.serving.runtimes.cuda import CudaRuntime
 from app.serving.runtimes.device import CudaDevice
+from app.serving.runtimes.shapes import Shapes
 from model.bundle import Bundle, load_bundle
 from model.config import Config
+from model.export.module import CalibratedNetwork
 from model.golden import check_golden
 from model.outputs import Outputs
 from model.predictor import Predictor
 from model.preprocess import Item
 from tests.model.export.bundles import CONFIGS, make_bundle
 from tests.model.making import item_of, patterns
+from tests.support.on_device import StaysOnDevice
 from tests.support.standin import DOWNLOAD, RUN, UPLOAD, Span, StandInDevice
 
 SIZES = (1, 2, 4)
@@ -82,6 +85,29 @@ def test_every_shape_gives_the_predictors_answers(fusion: str, tmp_path: Path) -
     assert device.counts["replay"] >= 7
     assert device.counts["eager"] >= 3
     assert device.counts["settle"] == 0
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("fusion", CONFIGS)
+def test_what_a_graph_holds_needs_neither_values_nor_the_host(
+    fusion: str, precision: torch.dtype, tmp_path: Path
+) -> None:
+    """On tensors that have shapes and no values, for every pattern of modalities."""
+    bundle = load_bundle(make_bundle(tmp_path / "tiny", CONFIGS[fusion]))
+    network = CalibratedNetwork(bundle)
+    network.network.fold(precision)
+    network.to("meta")
+    shapes = Shapes(bundle.config, [2])
+    for shape in shapes.graphs():
+        regions, present = shapes.regions(shape)
+        there = {name: torch.empty(r.shape, dtype=r.dtype, device="meta") for name, r in regions.items()}
+        here = torch.empty(present.shape, dtype=present.dtype, device="meta")
+        with (
+            torch.inference_mode(),
+            StaysOnDevice([*network.parameters(), *network.buffers(), *there.values(), here]),
+        ):
+            answers = torch.cat(network([there.get(name) for name in bundle.config.modalities], here), dim=1)
+        assert answers.dtype == torch.float32
 
 
 def test_heads_that_are_not_asked_for_are_left_out(bundle: Bundle) -> None:
