@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from app.serving.runtime import Runtime, RuntimeUnavailable
+from app.serving.runtime import Runtime, RuntimeUnavailable, run
 from app.threads import gpu_expected, usable_cores
-from model.bundle import GRAPH, Bundle
+from model.bundle import GRAPH, Bundle, BundleError
+from model.golden import check_golden
+
+log = logging.getLogger(__name__)
 
 # Those for the CPU, the fastest first: docs/decisions/0005-cpu-runtime.md.
 _ON_CPU = ("openvino", "onnxruntime", "torch")
@@ -26,9 +31,9 @@ def choose_runtime(
     """Build what runs a bundle.
 
     `runtime`: auto, openvino, onnxruntime or torch; `device`: auto takes CUDA where torch finds it; `precision`: auto
-    takes the fastest that the device computes natively; `threads`: of one forward on the CPU, None for every usable
-    core; `batch_sizes`: those that a GPU is prepared for. Raises RuntimeUnavailable, which says what is missing, or
-    BundleError when the bundle does not fit.
+    takes what the device computes fastest, and on a CPU fp32 where the golden cases do not bear that; `threads`: of one
+    forward on the CPU, None for every usable core; `batch_sizes`: those that a GPU is prepared for. Raises
+    RuntimeUnavailable, which says what is missing, or BundleError when the bundle does not fit.
     """
     if device != "cpu" and runtime in ("auto", "torch") and _cuda(device):
         from app.serving.runtimes.cuda import CudaRuntime
@@ -38,7 +43,20 @@ def choose_runtime(
         raise RuntimeUnavailable(f"device: cuda needs runtime torch or auto, not {runtime}")
     name = _for_cpu(bundle) if runtime == "auto" else runtime
     _need(name, bundle)
-    return _maker(name)(bundle, precision=precision, threads=threads or usable_cores())
+    return _on_cpu(name, bundle, precision, threads or usable_cores())
+
+
+def _on_cpu(name: str, bundle: Bundle, precision: str, threads: int) -> Runtime:
+    make = partial(_maker(name), bundle, threads=threads)
+    runtime: Runtime = make(precision=precision)
+    if precision == "auto" and runtime.precision != "fp32":
+        # What is faster is taken where it does no harm; some networks need every digit.
+        try:
+            check_golden(bundle, partial(run, runtime), runtime.precision)
+        except BundleError as error:
+            log.warning("in fp32, because in %s %s", runtime.precision, error)
+            return make(precision="fp32")
+    return runtime
 
 
 def _cuda(device: str) -> bool:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from app.serving.runtime import RuntimeUnavailable
+from app.serving.runtime import Later, RuntimeUnavailable
 from app.serving.runtimes import choice
 from app.serving.runtimes.choice import choose_runtime
 from model.bundle import Bundle, load_bundle
+from model.outputs import Outputs
+from model.preprocess import Item
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Any:
     def maker(name: str) -> Any:
         def make(bundle: Bundle, **options: Any) -> Any:
             made.update(options, name=name)
-            return SimpleNamespace(name=name)
+            return SimpleNamespace(name=name, precision="fp32")
 
         return make
 
@@ -94,6 +99,32 @@ def test_what_is_missing_is_named_with_what_to_do(
     world(*installed)
     with pytest.raises(RuntimeUnavailable, match=says):
         choose_runtime(graphed if graph else graphless, runtime=runtime, device="cpu")
+
+
+class Imprecise:
+    """Answers golden cases as recorded, but for an error of its own."""
+
+    def __init__(self, bundle: Bundle, *, precision: str, threads: int, error: float) -> None:
+        self.precision = "bf16" if precision == "auto" else precision
+        self._bundle, self._error = bundle, error
+
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Later:
+        answers = {
+            task: np.array([case.answers[task] for case in self._bundle.golden], np.float32) + self._error
+            for task in self._bundle.config.tasks
+        }
+        return Later(lambda: Outputs(answers, np.ones((len(items), 2), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "taken"), [("auto", 0.01, "bf16"), ("auto", 0.06, "fp32"), ("bf16", 0.06, "bf16")]
+)
+def test_auto_is_fp32_where_golden_cases_do_not_bear_less(
+    graphed: Bundle, monkeypatch: pytest.MonkeyPatch, asked: str, error: float, taken: str
+) -> None:
+    monkeypatch.setattr(choice, "_maker", lambda name: partial(Imprecise, error=error))
+    runtime = choose_runtime(graphed, runtime="openvino", device="cpu", precision=asked)
+    assert runtime.precision == taken
 
 
 def test_cuda_needs_torch(world: Any, graphed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
