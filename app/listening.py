@@ -33,6 +33,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def siblings(listener: socket.socket, count: int) -> list[socket.socket]:
+    """So many more sockets on the listener's address; the kernel spreads connections evenly over them all.
+
+    No other program can listen there meanwhile without joining on purpose. Raises OSError.
+    """
+    # Only now: had the first one been bound with it, a second service on the same port would not have been refused.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made = []
+    for _ in range(count):
+        sibling = socket.socket(listener.family, listener.type, listener.proto)
+        sibling.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sibling.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sibling.bind(listener.getsockname())
+        sibling.listen(_BACKLOG)
+        made.append(sibling)
+    return made
+
+
 def url(listener: socket.socket) -> str:
     """Where a browser on this machine finds the listener."""
     host, port = listener.getsockname()[:2]

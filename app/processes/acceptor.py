@@ -1,4 +1,4 @@
-"""Connections from a listening socket that several processes share, so that each process gets its share of them."""
+"""Connections from a listening socket that other processes hold as well."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class Acceptor:
-    """Takes one connection a turn of the event loop.
+    """Takes connections until it is closed; the socket stays open, and what waits on it is the next process's.
 
-    Event loops by themselves take all that are there: of clients that come at once and stay, the process that wakes
-    first would have most. With one a turn, a process that is busy takes fewer than one that idles.
+    One a turn of the event loop: where two processes share a socket for a while, a busy one takes fewer.
     """
 
     def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:

@@ -147,6 +147,7 @@ class Child:
                 match message["kind"]:
                     case "up":
                         self.up, up_since = True, loop.time()
+                        self._on_message(self, message)
                     case "failed":
                         reason = message["reason"]
                     case "snapshot":

@@ -26,18 +26,17 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     settings = Settings(_env_file=None, **start["settings"])
     configure_logging(settings.log_level, settings.log_format)
-    listener = socket.socket(fileno=start["listener"])
     # Each imports what it needs: a worker nothing that runs networks, the engine nothing of HTTP.
     if start["role"] == "engine":
         from app.processes.engine import run_engine
 
-        code = run_engine(settings, end, listener)
+        code = run_engine(settings, end, socket.socket(fileno=start["listener"]))
         logging.shutdown()
         # A thread may still be inside a library that builds or runs a network, and would be torn down within it.
         os._exit(code)
     from app.processes.worker import run_worker
 
-    sys.exit(run_worker(settings, end, listener, start))
+    sys.exit(run_worker(settings, end, start))
 
 
 def _first_line(end: socket.socket) -> bytes:

@@ -8,9 +8,11 @@ import math
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from app.listening import siblings
 from app.processes.channel import Message
 from app.processes.child import Child, ServiceFailed
 from app.settings import Settings
@@ -28,7 +30,7 @@ class Supervisor:
     """An engine and workers, from start to end."""
 
     def __init__(self, settings: Settings, plan: ThreadPlan, listener: socket.socket) -> None:
-        """Serve on `listener` with `plan.workers` workers."""
+        """Serve on `listener` with `plan.workers` workers. Raises OSError."""
         self._settings = settings
         # A name that the kernel chooses, outside of the file system: nothing to clean up, however this ends.
         self._engine_listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -40,24 +42,27 @@ class Supervisor:
         self._ended: Snapshot = []
         self._collecting: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Task[None] | None = None
+        # A socket for each worker, all of them held here: what waits for a worker that ends is not lost with it.
+        self._listeners = [listener, *siblings(listener, plan.workers - 1)]
         whole, share = ({"settings": one.model_dump(mode="json")} for one in (settings, _share(settings, plan.workers)))
-        self.engine = self._child(
-            "engine", plan.environment(plan.forward), self._engine_listener, {"role": "engine", **whole}
+        self.engine = Child(
+            "engine",
+            lambda: {**whole, "kind": "start", "role": "engine", "listener": self._engine_listener.fileno()},
+            [self._engine_listener.fileno()],
+            plan.environment(plan.forward),
+            self._hear,
         )
+        fds = [listener.fileno() for listener in self._listeners]
+
+        def first(name: str) -> Message:
+            start = {"kind": "start", "role": "worker", "name": name, "listeners": fds, "address": address}
+            # One that comes later leaves connections to those that are there until it can answer.
+            return {**share, **start, "patient": any(worker.up for worker in self.workers)}
+
         self.workers = [
-            self._child(
-                f"worker {number}", plan.environment(1), listener, {"role": "worker", "address": address, **share}
-            )
-            for number in range(1, plan.workers + 1)
+            Child(name, partial(first, name), fds, plan.environment(1), self._hear)
+            for name in (f"worker {number}" for number in range(1, plan.workers + 1))
         ]
-
-    def _child(self, name: str, environment: dict[str, str], listener: socket.socket, start: Message) -> Child:
-        def first() -> Message:
-            # A worker that comes later leaves connections to those that are there until it can answer.
-            others_up = any(worker.up for worker in self.workers)
-            return {"kind": "start", "name": name, "listener": listener.fileno(), "patient": others_up, **start}
-
-        return Child(name, first, [listener.fileno()], environment, self._hear)
 
     async def run(self) -> str | None:
         """Serve until a signal; None after an orderly end, else why the service could not be served."""
@@ -114,9 +119,22 @@ class Supervisor:
         """A process has ended; what it had counted, as far as it told, stays counted."""
         self._ended = merging.merge([self._ended, merging.of_ended(child.last_snapshot)])
         child.last_snapshot = []
+        self._cover()
+
+    def _cover(self) -> None:
+        """Each worker that is up takes connections from its own socket, and from one of a worker that is not."""
+        up = [worker for worker in self.workers if worker.up]
+        takes: dict[str, list[int]] = {worker.name: [] for worker in up}
+        for number, (worker, listener) in enumerate(zip(self.workers, self._listeners, strict=True)):
+            if up:
+                takes[(worker if worker.up else up[number % len(up)]).name].append(listener.fileno())
+        for worker in up:
+            worker.send("listen", listeners=takes[worker.name])
 
     def _hear(self, child: Child, message: Message) -> None:
-        if message["kind"] == "collect":
+        if message["kind"] == "up":
+            self._cover()
+        elif message["kind"] == "collect":
             child.last_snapshot = message["families"]
             task = asyncio.create_task(self._collect(child, message["id"]))
             self._collecting.add(task)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -25,57 +24,62 @@ _COLLECT_SECONDS = 3.0  # that the supervisor gets to ask everyone for metrics
 
 
 class WorkerServer(Server):
-    """A server of a socket that it shares with other processes."""
+    """A server of sockets that other processes hold as well; it is told which to take connections from."""
 
-    def __init__(self, app: FastAPI, settings: Settings, patient: bool, on_started: Callable[[], None]) -> None:
-        """`patient`: take no connection before requests can be answered, because others take them meanwhile.
+    def __init__(self, app: FastAPI, settings: Settings, patient: bool, on_up: Callable[[], None]) -> None:
+        """`on_up` is called when the server may be told to listen: at once, or once requests can be answered.
 
-        `on_started` is called when connections are taken.
+        `patient`: the latter, because other workers take connections meanwhile.
         """
         super().__init__(app, settings)
+        self._on_up = on_up
+        self._acceptors: dict[int, Acceptor] = {}
+        if patient:
+            app.state.on_ready = on_up
         self._patient = patient
-        self._on_started = on_started
-        self._app_state = app.state
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then take connections."""
+        """Start the application."""
         await super().startup(sockets=[])
-        open = partial(self._open, sockets or [])
-        if self._patient:
-            self._app_state.on_ready = open
-        else:
-            open()
+        if not self._patient:
+            self._on_up()
 
-    def _open(self, sockets: list[socket.socket]) -> None:
-        loop = asyncio.get_running_loop()
+    def listen(self, listeners: Mapping[int, socket.socket]) -> None:
+        """Take connections from these sockets, by their descriptors, and from no other."""
+        if self.should_exit:
+            return
+        for fd in self._acceptors.keys() - listeners.keys():
+            self._acceptors.pop(fd).close()
+        for fd in listeners.keys() - self._acceptors.keys():
+            self._acceptors[fd] = Acceptor(listeners[fd], self._protocol)
+        self.servers = list(self._acceptors.values())  # type: ignore[arg-type]  # closed as servers are
 
-        def protocol() -> asyncio.Protocol:
-            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
-            )
-            return made
-
-        self.servers = [Acceptor(listener, protocol) for listener in sockets]  # type: ignore[misc]
-        self._on_started()
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=self._loop
+        )
+        return made
 
 
 class Worker:
     """One worker, between its supervisor and its clients."""
 
-    def __init__(self, settings: Settings, channel: Channel, name: str, address: str, patient: bool) -> None:
-        """`name`: among the service's processes. `address`: of the engine. `patient`: see WorkerServer."""
+    def __init__(self, settings: Settings, channel: Channel, start: Message) -> None:
+        """`start`: the supervisor's first message."""
+        address = "\0" + start["address"]
         self._app = create_app(settings, make_backend=lambda config, _: RemoteBackend(config, address))
         self._app.state.scrape = self._scrape
-        self._server = WorkerServer(self._app, settings, patient, lambda: channel.send("up"))
+        self._server = WorkerServer(self._app, settings, start["patient"], lambda: channel.send("up"))
         self._channel = channel
-        self._name = name
+        self._name: str = start["name"]
+        self._listeners = {fd: socket.socket(fileno=fd) for fd in start["listeners"]}
         self._ids = itertools.count()
         self._asked: dict[int, asyncio.Future[str]] = {}
 
-    async def run(self, listener: socket.socket) -> str | None:
+    async def run(self) -> str | None:
         """Serve until told to stop; None after an orderly end, else why the service could not be served."""
         obeying = asyncio.create_task(self._obey())
-        await self._server.serve([listener])
+        await self._server.serve([])
         obeying.cancel()
         return self._server.failure
 
@@ -87,6 +91,8 @@ class Worker:
 
     def _hear(self, message: Message) -> None:
         match message["kind"]:
+            case "listen":
+                self._server.listen({fd: self._listeners[fd] for fd in message["listeners"]})
             case "stop":
                 self._server.drain(message["timeout"])
             case "snapshot":
@@ -111,16 +117,15 @@ class Worker:
         return merging.snapshot(self._app.state.metrics.registry, self._name)
 
 
-def run_worker(settings: Settings, end: socket.socket, listener: socket.socket, start: Message) -> int:
-    """Serve on `listener` until told to stop; the exit code. `start`: the supervisor's first message."""
+def run_worker(settings: Settings, end: socket.socket, start: Message) -> int:
+    """Serve until told to stop; the exit code. `start`: the supervisor's first message."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(settings, end, listener, start))
+        return runner.run(_run(settings, end, start))
 
 
-async def _run(settings: Settings, end: socket.socket, listener: socket.socket, start: Message) -> int:
+async def _run(settings: Settings, end: socket.socket, start: Message) -> int:
     channel = await Channel.open(end)
-    worker = Worker(settings, channel, start["name"], "\0" + start["address"], start["patient"])
-    failure = await worker.run(listener)
+    failure = await Worker(settings, channel, start).run()
     if failure is not None:
         channel.send("failed", reason=failure)
     await channel.finish()
