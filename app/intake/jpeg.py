@@ -22,9 +22,7 @@ _TABLES = 0xC4  # inside the range of frames, but none
 _SCAN, _APP1 = 0xDA, 0xE1
 _SHORT = 3  # the TIFF type of an orientation
 _ORIENTATION = 0x0112
-# Of 1,500 photos enlarged to catalogue size, the shipped network gets as many labels right behind this much scaling as
-# behind none; docs/decisions/0007-jpeg-decoding.md.
-_ENOUGH = 1.5
+ENOUGH = 1.5  # how many times as large as the network reads a scaled picture is; docs/decisions/0012-jpeg-decoding.md
 _SMALLEST = 16  # of a side: below, one size is that of several factors, and decoders choose differently
 
 
@@ -95,17 +93,17 @@ def read_orientation(exif: bytes) -> int | None:
     return found
 
 
-def reduction(size: tuple[int, int], modality: ImageModality) -> int:
+def reduction(size: tuple[int, int], modality: ImageModality, enough: float = ENOUGH) -> int:
     """By how much a picture of this width and height may be scaled in the DCT domain: 8, 4, 2 or 1.
 
-    What is left is `_ENOUGH` times as large as the network reads, so that the resize still decides how it looks.
+    What is left is at least `enough` times what the network reads, so that the resize still decides how it looks.
     """
     if min(size) < _SMALLEST:
         return 1
     across, down = size[0] / modality.width, size[1] / modality.height
     # A picture that is padded is resized by the side that fills its place, any other by the side that is scarcer.
     times = max(across, down) if modality.fit == "pad" else min(across, down)
-    return next((factor for factor in (8, 4, 2) if times >= _ENOUGH * factor), 1)
+    return next((factor for factor in (8, 4, 2) if times >= enough * factor), 1)
 
 
 def scaled_box(
