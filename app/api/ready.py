@@ -14,7 +14,9 @@ def require_loaded(request: Request) -> Pipeline:
     if pipeline.state == "starting":
         raise EngineUnavailable(f"The service is still starting: {pipeline.reason}.", retry_after=2.0)
     if pipeline.state == "failed":
-        raise EngineUnavailable("The models could not be loaded; the log says why.", retry_after=30.0)
+        raise EngineUnavailable(
+            "The models could not be loaded, or the engine has ended; the log says why.", retry_after=5.0
+        )
     return pipeline
 
 
