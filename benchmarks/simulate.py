@@ -232,6 +232,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="an SVG file to draw")
     parser.add_argument("--compare", type=Path, help="results of a run of the bench")
     arguments = parser.parse_args()
+    if arguments.policies and arguments.costs:
+        parser.error("--policies needs what a token costs, which is measured here: leave --costs out")
     bundle = load_bundle(arguments.bundle)
     lengths = text_lengths(bundle, arguments.uploads, arguments.images)
     if arguments.compare:

@@ -97,7 +97,7 @@ class Admission:
     """Counts what is in flight. Owned by the event loop.
 
     The bound on the wait keeps latency under overload bounded whatever a machine's speed is, and lets no request in
-    that could only be late: docs/decisions/0007-admission.md.
+    that could only be late: docs/decisions/0009-admission.md.
     """
 
     def __init__(
