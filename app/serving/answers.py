@@ -15,6 +15,7 @@ from model.config import Config, Task
 from model.conformal import prediction_interval, prediction_set
 
 DEFAULT_COVERAGE = 0.9  # of intervals, where the request names none
+_BOUNDED = ("ordinal", "regression")  # kinds that come with an interval whether or not a coverage was asked for
 _DIGITS = 6
 _REGRESSION_DIGITS = 7  # significant ones, which is what float32 holds
 
@@ -38,7 +39,8 @@ def shape(
     coverage = options.coverage or DEFAULT_COVERAGE
     for name in tasks:
         task = config.tasks[name]
-        threshold = calibration.threshold(name, modalities, coverage)
+        wanted = options.coverage is not None or task.kind in _BOUNDED
+        threshold = calibration.threshold(name, modalities, coverage) if wanted else None
         prediction = _SHAPES[task.kind](task, row.probabilities[name], threshold, options)
         if options.explain:
             prediction["explanation"] = _explanation(row, name, modalities, config, calibration, relation[name])
