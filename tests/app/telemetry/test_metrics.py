@@ -62,6 +62,35 @@ def test_counts_and_histograms() -> None:
     assert shown["process_resident_memory_bytes", ()] > 0
 
 
+def test_refusals_and_waits() -> None:
+    metrics = Metrics()
+    for bound in ("wait", "wait", "bytes"):
+        metrics.refusal(bound)
+    for seconds in (0.0, 0.3):
+        metrics.expected_wait(seconds)
+    shown = samples(metrics)
+    assert shown["trunkline_refusals_total", (("bound", "wait"),)] == 2
+    assert shown["trunkline_refusals_total", (("bound", "bytes"),)] == 1
+    assert shown["trunkline_expected_wait_seconds_count", ()] == 2
+    assert shown["trunkline_expected_wait_seconds_bucket", (("le", "0.25"),)] == 1
+
+
+def test_the_cache() -> None:
+    metrics = Metrics()
+    assert samples(metrics)["trunkline_cache_requests_total", (("result", "hit"),)] == 0
+    assert samples(metrics)["trunkline_cache_bytes", ()] == 0
+    held = {"entries": 0, "bytes": 0}
+    metrics.watch_cache(entries=lambda: held["entries"], nbytes=lambda: held["bytes"])
+    for event in ("miss", "miss", "hit", "joined", "evicted"):
+        metrics.cache(event)
+    held.update(entries=1, bytes=700)
+    shown = samples(metrics)
+    results = {name: shown["trunkline_cache_requests_total", (("result", name),)] for name in ("hit", "joined", "miss")}
+    assert results == {"hit": 1, "joined": 1, "miss": 2}
+    assert shown["trunkline_cache_evictions_total", ()] == 1
+    assert (shown["trunkline_cache_entries", ()], shown["trunkline_cache_bytes", ()]) == (1, 700)
+
+
 def test_two_services_in_one_process_do_not_mix() -> None:
     first, second = Metrics(), Metrics()
     first.request("ok")
