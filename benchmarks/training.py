@@ -220,11 +220,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data", type=Path, help="folder with the table and its pictures; made from a seed if left out"
     )
     parser.add_argument("--rows", type=int, default=4096, help="rows to make where there is no --data")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10, help="counted steps of each loop a round")
     parser.add_argument("--warm-up", type=int, default=3, help="steps before the clock starts, each round")
     parser.add_argument(
-        "--trial-steps", type=int, default=4, help="steps a trial of threads and loader processes takes"
+        "--trial-steps", type=int, default=3, help="steps a trial of threads and loader processes takes"
     )
     parser.add_argument("--workers", type=int, default=2, help="most loader processes tried for the plain loops")
     parser.add_argument("--out", type=Path, help="write the JSON here too")

@@ -47,12 +47,18 @@ class Learner:
     def step(self, batch: TrainingBatch, half: bool, seed: tuple[int, ...], learning_rate: float) -> Tensor:
         """Take one step on a CPU batch; returns its objective before the step, a scalar on the device."""
         loss = self.gradients(batch, half, seed)
+        if self._replicas is None:
+            self._update(learning_rate)
+        else:
+            self._replicas.call(lambda: self._update(learning_rate))
+        return loss
+
+    def _update(self, learning_rate: float) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.training.gradient_clip, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.ema.update(self.network)
-        return loss
 
     def __enter__(self) -> Self:
         return self

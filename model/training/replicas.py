@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -74,8 +75,16 @@ class Replicas:
             self._exchange.reset()
             # Those that waited for the one that failed say only that they did.
             raise next((e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0])
-        self._gather()
+        self.call(self._gather)
         return torch.stack([future.result() for future in futures]).sum()
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Do something in one of the replicas' threads, on that thread's cores.
+
+        On the caller's, which are all, the helpers of each small operation would stay awake for a while and take the
+        cores from the replicas.
+        """
+        self._pool.submit(work).result()
 
     def _run(self, rank: int, work: Work, half: bool, seed: tuple[int, ...], party: Party | None) -> Tensor:
         network = self._networks[rank]
