@@ -86,11 +86,11 @@ def measure_server(command: Sequence[str], port: int, seconds: float, uploads: i
         assert client.stdout
         client.stdin.write(json.dumps(job) + "\n")
         client.stdin.close()
-        cpu = []
+        cpu: dict[str, float] = {}
         for line in client.stdout:
             said = json.loads(line)
             if "event" in said:
-                cpu.append(tree.cpu_seconds())
+                cpu[said["event"]] = tree.cpu_seconds()
             else:
                 result = said
         client.wait()
@@ -99,7 +99,7 @@ def measure_server(command: Sequence[str], port: int, seconds: float, uploads: i
     if result["errors"] or result["refused"] or not result["answered"]:
         raise RuntimeError(f"the load was not answered: {result}")
     return {
-        "core_ms": 1000 * (cpu[1] - cpu[0]) / result["answered"],
+        "core_ms": 1000 * (cpu["ended"] - cpu["begun"]) / result["answered"],
         "per_second": result["answered_per_second"],
         "p50_ms": result["latency_ms"]["p50"],
     }
