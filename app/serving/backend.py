@@ -21,6 +21,7 @@ from app.serving.registry import Served
 from app.serving.runtime import MakeRuntime
 from app.serving.types import ServingConfig
 from app.telemetry.metrics import Metrics
+from model.cost import item_tokens
 from model.preprocess import Item
 
 
@@ -108,6 +109,9 @@ class LocalBackend:
         in_flight = loaded.runtime.in_flight
         self._engine.widen(in_flight)
         self._batcher.widen(in_flight)
+        if loaded.runtime.device == "cuda":
+            # A GPU's time goes by arithmetic. For the CPU, the batcher's own figure was measured.
+            self._batcher.weigh(loaded.bundle.name, item_tokens(loaded.bundle.config))
         self._loaded[loaded.bundle.name] = loaded
         return loaded.served
 

@@ -86,6 +86,7 @@ class Batcher(Generic[Id]):
         self._latest = 0  # size of the latest batch
         self._max_padding = max_padding
         self._item_length = item_length
+        self._item_lengths: dict[Hashable, float] = {}
         self._priority_seconds = priority_seconds
         self._waiting: dict[Id, _Waiting[Id]] = {}
         self._lines: dict[Hashable, list[_Waiting[Id]]] = {}  # by rank
@@ -100,6 +101,10 @@ class Batcher(Generic[Id]):
     def running(self) -> int:
         """How many batches the engine has."""
         return self._slots - self._free
+
+    def weigh(self, group: Hashable, item_length: float) -> None:
+        """Let everything else of an item of this group cost so many tokens."""
+        self._item_lengths[group] = item_length
 
     def widen(self, slots: int) -> None:
         """Let the engine have at least so many batches at a time, from the next step on."""
@@ -185,11 +190,12 @@ class Batcher(Generic[Id]):
         # Stable, so that those of one distance stay in order of rank.
         candidates.sort(key=lambda item: abs(item.length - first.length))
         batch: list[_Waiting[Id]] = []
+        item_length = self._item_lengths.get(first.group, self._item_length)
         total, longest = 0, first.length
         for item in candidates[: self._sizes[-1]]:
             size = len(batch) + 1
             total, longest = total + item.length, max(longest, item.length)
-            if size * longest - total > self._max_padding * size * (self._item_length + longest):
+            if size * longest - total > self._max_padding * size * (item_length + longest):
                 break
             batch.append(item)
         fitting = bisect_right(self._sizes, len(batch))

@@ -121,7 +121,7 @@ class CudaRuntime:
         # Graphs read and write where they did when they were captured: here, and so for one batch at a time.
         self._static_inputs, self._static_answers = (self._device.memory(size) for size in sizes)
         self._static_inputs.zero_()
-        self._capacity = sizes[0]
+        self._capacity = sizes
         # What was done until now lies in the default stream, which the three do not wait for.
         self._device.settle()
         for shape in self._shapes.graphs() if graphs else ():
@@ -153,7 +153,7 @@ class CudaRuntime:
 
     def _enter(self, shape: Shape) -> tuple[_Place, Callable[[], None]]:
         sizes = self._sizes(shape)
-        if sizes[0] > self._capacity:
+        if any(size > room for size, room in zip(sizes, self._capacity, strict=True)):
             return _Place(self._device, *sizes), lambda: None
         try:
             place = self._places.get_nowait()

@@ -100,6 +100,16 @@ def test_similar_lengths_run_together() -> None:
     assert subject.engine_free(2.0).runs == (("long", "long too"),)
 
 
+def test_what_an_item_costs_besides_its_length_is_weighed_by_group() -> None:
+    for weight, together in ((0, ("short",)), (1000, ("short", "long"))):
+        subject = batcher(item_length=10, max_padding=0.2)
+        subject.weigh("group", weight)
+        subject.add("running", 0.0, 1)
+        for name, length in (("short", 4), ("long", 40)):
+            subject.add(name, 0.0, length, group="group")
+        assert subject.engine_free(1.0).runs == (together,)
+
+
 def test_a_full_batch_leaves_the_least_similar_behind() -> None:
     subject = batcher(sizes=(1, 2, 3))
     subject.add("running", 0.0, 1)

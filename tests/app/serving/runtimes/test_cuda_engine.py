@@ -78,7 +78,8 @@ async def test_the_next_batch_is_on_the_device_while_one_runs_and_no_third_is(ti
     async with house(tiny_bundle) as made:
         assert (made.served.device, made.served.runtime) == ("cuda", "torch")
         made.device.held = True
-        items = [made.draw(seed) for seed in range(14)]
+        # Texts of one length, so that padding keeps none from another's batch.
+        items = [{**made.draw(seed), "text": np.arange(1, 6)} for seed in range(14)]
         asked = [made.ask(item) for item in items]
         # The first request is handed over at once, alone; behind it one more, which is as many; then no more.
         await made.until(UPLOAD, 2)
