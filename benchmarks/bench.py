@@ -102,7 +102,7 @@ class Bench:
         arguments = self._arguments
         started = time.monotonic()
         meta = {
-            "command": "python -m benchmarks.bench " + " ".join(sys.argv[1:]),
+            "command": command(sys.argv[1:]),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "machine": describe(arguments.peers, {server.key for server in servers if server.variant}),
             "cores": usable_cores(),
@@ -195,6 +195,17 @@ class Bench:
             job = Job(running.port, clients=int(level), **common)
         measured = self._generator.run(job, running)
         return {"level": level, **{name: value for name, value in measured.items() if name not in ("host", "path")}}
+
+
+def command(words: Sequence[str]) -> str:
+    """The command line without the places of this machine, which say nothing to a reader."""
+    places = ("--peers", "--resume", "--images", "--bundle")
+    kept = [
+        word
+        for before, word in zip(("", *words), words, strict=False)
+        if before not in places and word.partition("=")[0] not in places
+    ]
+    return " ".join(("python -m benchmarks.bench", *kept))
 
 
 def plan(servers: Sequence[Server], arguments: argparse.Namespace) -> float:

@@ -23,7 +23,7 @@ def describe(peers: Path, names: Iterable[str]) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         **{name: found for name in _OURS if (found := _version(name))},
-        **{name: _peer_versions(peers, name) for name in sorted(names)},
+        **{_PACKAGES.get(name, name): _peer_versions(peers, name) for name in sorted(names)},
     }
 
 
@@ -57,4 +57,4 @@ def _peer_versions(peers: Path, name: str) -> str:
     package = _PACKAGES.get(name, name)
     command = [str(peers / name / "bin" / "python"), "-c", _ASK.format(package)]
     own, torch = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=True).stdout.split()
-    return f"{package} {own}, torch {torch}"
+    return f"{own} (torch {torch})"

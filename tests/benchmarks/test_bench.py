@@ -113,6 +113,12 @@ def test_a_server_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     running.stop()
 
 
+def test_the_command_that_is_recorded_names_no_place_of_the_machine() -> None:
+    words = ["--record", "--peers", "/somewhere/peers", "--seconds", "3", "--images=/photos.zip", "--resume", "/runs/a"]
+    assert bench.command(words) == "python -m benchmarks.bench --record --seconds 3"
+    assert bench.command([]) == "python -m benchmarks.bench"
+
+
 def test_the_plan_grows_with_what_is_measured(tmp_path: Path) -> None:
     servers = bench.SERVERS
     short, long = (bench.plan(servers, arguments(tmp_path, seconds=seconds)) for seconds in (1.0, 2.0))
