@@ -67,8 +67,8 @@ SERVERS = (
     _peer("Ray Serve", "rayserve", TAUGHT, _RAY, threads=1, workers=2, batch=32, wait_ms=10),
     _peer("plain FastAPI", "plain", OURS, _PLAIN, threads=1, batch=1),
     _peer("LitServe", "litserve", OURS, _LIT, threads=1, workers=2, batch=32, wait_ms=10),
-    _peer("mosec", "mosec", OURS, _MOSEC, threads=1, workers=1, decoders=2, batch=32, wait_ms=10),
-    _peer("BentoML", "bentoml", OURS, _BENTO, threads=1, workers=2, batch=32),
+    _peer("mosec", "mosec", OURS, _MOSEC, threads=1, workers=1, decoders=1, batch=32, wait_ms=10),
+    _peer("BentoML", "bentoml", OURS, _BENTO, threads=2, workers=1, batch=32),
     _peer("Ray Serve", "rayserve", OURS, _RAY, threads=1, workers=2, batch=32, wait_ms=10),
 )  # fmt: skip
 
