@@ -8,6 +8,8 @@ VENV ?= .venv
 PYTHON ?=
 # The folder of the environments of the servers that Trunkline is compared with; made unless another one is named.
 PEERS ?= benchmarks/.envs
+# How long `make slow` runs what can be of any length: full, with the results recorded, or short.
+LENGTH ?= full
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -28,7 +30,7 @@ ifneq ($(shell sh deploy/environment.sh --check $(VENV) && echo usable),usable)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test browser slow lint format types check lock bench clean
+.PHONY: help run test browser faults slow lint format types check lock bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
@@ -44,8 +46,11 @@ test: $(DEVELOP) ## Run the tests (JOBS=2 processes, ARGS= for pytest)
 browser: $(DEVELOP) ## Test the page in headless Chromium, which must be installed
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-slow: $(DEVELOP) ## Run the tests that take minutes
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+faults: $(DEVELOP) ## Hurt a running service in every way that docs/reliability.md promises it bears, in minutes
+	@$(BIN)/python -m pytest -m "not browser" $(wildcard tests/faults tests/hostile) $(ARGS)
+
+slow: $(DEVELOP) ## Run the tests that take long, results go to docs/reliability.md (LENGTH=short: minutes, not kept)
+	@$(BIN)/python -m pytest -m slow $(if $(filter full,$(LENGTH)),--full-length --record) $(ARGS)
 
 lint: $(DEVELOP) ## Check style
 	@$(BIN)/ruff check .
