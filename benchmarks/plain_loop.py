@@ -24,6 +24,7 @@ from model.network import Network
 from model.preprocess import TextTokenizer, label_words, pad_tokens, pixels
 from model.training.augment import drop_words, shift_and_mirror
 from model.training.batches import TrainingBatch
+from model.training.criterion import Criterion
 from model.training.objective import objective, plan
 
 Sample = dict[str, Any]
@@ -88,6 +89,7 @@ class PlainLoop:
         self, network: Network, dataset: PlainDataset, threads: int, workers: int, half: bool, channels_last: bool
     ) -> None:
         self.config = dataset.config
+        self.criterion = Criterion(dataset.config, dataset.split.labels)
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
         self.threads = threads
         self.half = half
@@ -118,7 +120,7 @@ class PlainLoop:
             batch = next(self.batches)
             self.optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-                loss = objective(self.network, self.config, plan(self.config, batch))
+                loss = objective(self.network, self.config, plan(self.config, batch), self.criterion)
             loss.backward()
             self.optimizer.step()
             total += loss.item()

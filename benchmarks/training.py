@@ -141,7 +141,7 @@ def compare(config: Config, data: Path, options: argparse.Namespace, say: Callab
         pictures = sum(len(split) for split in dataset.splits.values())
         say(f"read {pictures} rows in {cold:.1f} s, from the cache in {warm:.1f} s")
         trainer = own_trainer(dataset, Path(folder))
-        learner = stack.enter_context(Learner(trainer.network, trainer.config, trainer.device))
+        learner = stack.enter_context(Learner(trainer.network, trainer.config, trainer.criterion, trainer.device))
         precision = trainer.trial_precision(learner)
         plain_data = PlainDataset(
             dataset.config,

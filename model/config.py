@@ -126,6 +126,9 @@ class Task(_Model):
     )
     separator: str | None = Field(default=None, description="multilabel: what separates labels in the column")
     weight: float = Field(default=1.0, gt=0)
+    imbalance: Literal["none", "logit_adjustment", "class_weights"] = Field(
+        default="none", description="how training makes up for rare classes"
+    )
     scale: tuple[float, Positive] | None = Field(
         default=None, description="regression: mean and standard deviation of the training values"
     )
@@ -136,6 +139,8 @@ class Task(_Model):
             raise ValueError(f"map and separator belong to kind multilabel, not {self.kind}")
         if self.kind == "multilabel" and self.map is None and self.separator is None:
             raise ValueError("a multilabel task needs map or separator")
+        if self.kind == "regression" and self.imbalance != "none":
+            raise ValueError("imbalance is of classes; a regression has none")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must differ from one another")
         if self.kind == "binary" and len(self.labels) not in (0, 2):
@@ -185,6 +190,9 @@ class TrainingConfig(_Model):
     learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
+    task_weighting: Literal["equal", "uncertainty", "upgrad", "mgda", "pcgrad"] = Field(
+        default="equal", description="how the tasks' losses, or their gradients, become one"
+    )
     label_smoothing: float = Field(default=0.05, ge=0, lt=0.5)
     modality_dropout: float = Field(
         default=0.4, ge=0, le=1, description="share of the loss in which samples lose modalities at random"

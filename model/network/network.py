@@ -132,11 +132,20 @@ class Network(nn.Module):
 
         `encoded.present` may be narrowed between the two calls: the encoders run once for several patterns.
         """
-        names = self.tasks if tasks is None else list(tasks)
+        h, alpha = self.share(encoded)
+        return self.answer(h, tasks), alpha
+
+    def share(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Fuse and run the trunk: h [B, d], all that the tasks' answers are made from, and α [B, M]."""
         z, alpha = self.fusion(encoded)
-        h = self.shared_network(z)
+        return self.shared_network(z), alpha
+
+    def answer(self, h: Tensor, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The answers of the named tasks from h [B, d]: task -> [B, size]."""
+        names = self.tasks if tasks is None else list(tasks)
         t = self.task_relation(h, None if tasks is None else [self.heads.index[name] for name in names])
-        return self.heads(t, names), alpha
+        outputs: dict[str, Tensor] = self.heads(t, names)
+        return outputs
 
     def alone(self, encoded: Encoded, tasks: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
         """Each modality's own answers: modality -> task -> [B, size]; rows that lack it hold nothing of use."""

@@ -11,36 +11,44 @@ from torch import Tensor, nn
 from model.config import Config
 from model.network import Network
 from model.training.batches import TrainingBatch
+from model.training.criterion import Criterion
 from model.training.ema import EMA
 from model.training.objective import objective, plan
 from model.training.replicas import Replicas, replica_count
+
+# Tasks' variances are single numbers, which at the network's rate would hardly leave their start in a short run.
+_WEIGHTING_PACE = 10.0
 
 
 class Learner:
     """A network with its optimizer and average. Use as a context manager: leaving it ends its threads."""
 
-    def __init__(self, network: Network, config: Config, device: torch.device) -> None:
+    def __init__(self, network: Network, config: Config, criterion: Criterion, device: torch.device) -> None:
         self.network = network
         self.config = config
+        self.criterion = criterion.to(device)
         self.device = device
         self.ema = EMA(network, config.training.ema_decay)
         self.optimizer = make_optimizer(network, config)
+        if weighting := list(criterion.parameters()):
+            self.optimizer.add_param_group({"params": weighting, "weight_decay": 0.0, "pace": _WEIGHTING_PACE})
         self._replicas: Replicas | None = None
         if device.type == "cpu":
             count = replica_count(torch.get_num_threads(), config.training.batch_size)
-            self._replicas = Replicas(network, config, count)
+            self._replicas = Replicas(network, config, self.criterion, count)
 
     def gradients(self, batch: TrainingBatch, half: bool, seed: tuple[int, ...]) -> Tensor:
         """Put the gradient of a CPU batch's objective into the parameters; returns the objective, a scalar.
 
         half: in bf16. `seed` fixes the dropout masks on a CPU; elsewhere torch's own generator does.
         """
-        self.network.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         if self._replicas is not None:
             return self._replicas.gradients(batch, half, seed)
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            loss = objective(self.network, self.config, plan(self.config, batch.to(self.device)))
+            work = plan(self.config, batch.to(self.device))
+            loss = objective(self.network, self.config, work, self.criterion)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -56,7 +64,7 @@ class Learner:
     def _update(self, learning_rate: float) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.training.gradient_clip, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("pace", 1.0)
         self.optimizer.step()
         self.ema.update(self.network)
 

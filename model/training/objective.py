@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,7 +14,9 @@ from model.network import Network
 from model.network.fusion import Encoded
 from model.network.multi_model import FUSED
 from model.training.batches import TrainingBatch
-from model.training.losses import label_count, total_loss
+from model.training.criterion import Criterion
+from model.training.exchange import Party
+from model.training.losses import label_count
 
 
 @dataclass
@@ -54,27 +57,33 @@ def plan(config: Config, batch: TrainingBatch) -> Work:
     return Work(batch, drop_modalities(batch.present) if hides else None, counts)
 
 
-def objective(network: Network, config: Config, work: Work) -> Tensor:
-    """The loss of one batch, a scalar: all modalities, the same with fewer, each alone, and the penalty on T."""
-    training, tasks, batch = config.training, config.tasks, work.batch
+def objective(network: Network, config: Config, work: Work, criterion: Criterion, party: Party | None = None) -> Tensor:
+    """The loss of one batch, a scalar: all modalities, the same with fewer, each alone, and the penalty on T.
+
+    `party` reaches the other parts of a divided batch.
+    """
+    training, batch = config.training, work.batch
     encoded = network.encode(batch.inputs, batch.present)
-    if work.kept is None:
-        fused, _ = network.decode(encoded)
-        loss = total_loss(tasks, fused, batch.targets, training.label_smoothing, counts=work.counts[FUSED])
-    else:
+    targets: Mapping[str, Tensor] = batch.targets
+    seen, weights = encoded, None
+    if work.kept is not None:
         # Both in one pass of twice as many rows: fusion, trunk and heads are many small operations.
-        fused, _ = network.decode(_beside(encoded, encoded.narrowed(work.kept)))
+        seen = _beside(encoded, encoded.narrowed(work.kept))
         share = training.modality_dropout
         whole = torch.ones(len(work.kept), device=work.kept.device)
         weights = torch.cat([whole * (1 - share), whole * share])
-        twice = {name: torch.cat([target, target]) for name, target in batch.targets.items()}
-        loss = total_loss(tasks, fused, twice, training.label_smoothing, counts=work.counts[FUSED], row_weights=weights)
+        targets = {name: torch.cat([target, target]) for name, target in batch.targets.items()}
+    h, _ = network.share(seen)
+
+    def fused(shared: Tensor) -> Tensor:
+        return criterion.losses(network.answer(shared), targets, counts=work.counts[FUSED], row_weights=weights)
+
+    loss = criterion.combine(h, fused, work.counts[FUSED], leads=work.leads, party=party)
     if training.auxiliary_weight > 0:
         for modality, raw in network.alone(encoded).items():
             has = batch.present[:, network.modalities.index(modality)].float()
-            counts = work.counts[modality]
-            part = total_loss(tasks, raw, batch.targets, training.label_smoothing, counts=counts, row_weights=has)
-            loss = loss + training.auxiliary_weight * part
+            parts = criterion.losses(raw, batch.targets, counts=work.counts[modality], row_weights=has)
+            loss = loss + training.auxiliary_weight * criterion.mean(parts)
     if config.relation.penalty > 0 and work.leads:
         loss = loss + config.relation.penalty * network.task_relation.penalty()
     return loss

@@ -8,21 +8,25 @@ is that of one network; only its rounding knows how many threads there were.
 from __future__ import annotations
 
 import copy
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.config import Config
 from model.network import Network
 from model.training.batches import TrainingBatch
+from model.training.criterion import Criterion
 from model.training.exchange import Exchange, Party
 from model.training.kernels import TrainingKernels
 from model.training.objective import Work, objective, plan, shares
+
+Module = TypeVar("Module", bound=nn.Module)
 
 # Fewer rows keep a core less busy than its thread costs.
 _LEAST_ROWS = 32
@@ -36,10 +40,11 @@ def replica_count(threads: int, batch_size: int) -> int:
 class Replicas:
     """A network and its copies on the CPU. Use as a context manager: leaving it ends the threads."""
 
-    def __init__(self, network: Network, config: Config, count: int) -> None:
+    def __init__(self, network: Network, config: Config, criterion: Criterion, count: int) -> None:
         """`count` replicas divide torch's present number of threads."""
         self._config = config
         self._networks = [network, *(_twin(network) for _ in range(count - 1))]
+        self._criteria = [criterion, *(_twin(criterion) for _ in range(count - 1))]
         self._threads = torch.get_num_threads()
         self._exchange = Exchange(count)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="replica")
@@ -92,7 +97,7 @@ class Replicas:
         try:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 with TrainingKernels(seed, party):
-                    loss = objective(network, self._config, work)
+                    loss = objective(network, self._config, work, self._criteria[rank], party)
                 if party is not None:
                     # The end of autocast forgets the cast weights of all threads: nobody may still be using them.
                     party.meet(None)
@@ -103,11 +108,12 @@ class Replicas:
         return loss.detach()
 
     def _gather(self) -> None:
-        """Sum the copies' gradients into the network's own."""
-        for twin in self._networks[1:]:
+        """Sum the copies' gradients into the network's and the criterion's own."""
+        for twin, criterion in zip(self._networks[1:], self._criteria[1:], strict=True):
             into: list[Tensor] = []
             added: list[Tensor] = []
-            for own, other in zip(self._networks[0].parameters(), twin.parameters(), strict=True):
+            mine = itertools.chain(self._networks[0].parameters(), self._criteria[0].parameters())
+            for own, other in zip(mine, itertools.chain(twin.parameters(), criterion.parameters()), strict=True):
                 if other.grad is None:
                     continue
                 if own.grad is None:
@@ -129,10 +135,10 @@ class Replicas:
         self._pool.shutdown()
 
 
-def _twin(network: Network) -> Network:
+def _twin(module: Module) -> Module:
     """A copy with gradients and running statistics of its own and the same weights in the same memory."""
-    twin = copy.deepcopy(network)
-    for own, shared in zip(twin.parameters(), network.parameters(), strict=True):
+    twin = copy.deepcopy(module)
+    for own, shared in zip(twin.parameters(), module.parameters(), strict=True):
         own.data = shared.data
         own.grad = None
     return twin

@@ -24,6 +24,7 @@ from model.preprocess import TextTokenizer
 from model.training import relation
 from model.training.batches import BatchMaker, shrink_pictures
 from model.training.checkpoint import Checkpoints, ResumeError
+from model.training.criterion import Criterion
 from model.training.ema import EMA
 from model.training.learner import Learner, make_optimizer
 from model.training.objective import objective, plan
@@ -83,6 +84,7 @@ class Trainer:
         self.tokenizers = train_tokenizers(self.config, dataset)
         self.train_batches = BatchMaker(self.config, dataset.splits["train"], self.tokenizers)
         self.val_batches = BatchMaker(self.config, dataset.splits["val"], self.tokenizers)
+        self.criterion = Criterion(self.config, dataset.splits["train"].labels).to(device)
         self.relation, self.affinity = self._relation()
         self.network = self._build(self.relation)
 
@@ -118,14 +120,15 @@ class Trainer:
         self.network.train()
         for batch in itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed), steps):
             optimizer.zero_grad(set_to_none=True)
-            objective(self.network, self.config, plan(self.config, batch.to(self.device))).backward()  # type: ignore[no-untyped-call]
+            work = plan(self.config, batch.to(self.device))
+            objective(self.network, self.config, work, self.criterion).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         probes = itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed + 1), _AFFINITY_PROBES)
         return relation.gradient_affinity(self.config, self.network, (batch.to(self.device) for batch in probes))
 
     def run(self) -> Trained:
         """Train to the end of the epochs, of the time, or of the patience, whichever comes first."""
-        with Learner(self.network, self.config, self.device) as learner:
+        with Learner(self.network, self.config, self.criterion, self.device) as learner:
             return self._run(learner)
 
     def _run(self, learner: Learner) -> Trained:
@@ -142,6 +145,7 @@ class Trainer:
                 # Other library versions may learn another vocabulary, which the weights would misread.
                 raise ResumeError("the unfinished run has another vocabulary; start anew with --restart")
             self.network.load_state_dict(state["network"])
+            learner.criterion.load_state_dict(state["criterion"])
             optimizer.load_state_dict(state["optimizer"])
             ema.values, ema.steps = state["ema"], state["ema_steps"]
             epoch, spent, best, waited = state["epoch"], state["spent"], state["best"], state["waited"]
@@ -197,6 +201,7 @@ class Trainer:
             self.checkpoints.save(
                 {
                     "network": self.network.state_dict(),
+                    "criterion": learner.criterion.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "ema": ema.values,
                     "ema_steps": ema.steps,

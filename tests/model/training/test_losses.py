@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from model.config import Task
 from model.network.heads import activate, output_size
-from model.training.losses import task_loss, total_loss
+from model.training.criterion import Criterion
+from model.training.losses import task_loss
 from tests.support.tiny import tiny_config
 
 TASKS = tiny_config().tasks
@@ -101,7 +102,9 @@ def test_smoothing_keeps_from_being_too_sure() -> None:
 
 
 def test_total_is_the_weighted_mean() -> None:
-    tasks = dict(TASKS) | {"colour": TASKS["colour"].model_copy(update={"weight": 3.0})}
-    raw = {name: random_raw(name) for name in ("colour", "price")}
-    parts = {name: task_loss(tasks[name], raw[name], TARGETS[name]) for name in raw}
-    torch.testing.assert_close(total_loss(tasks, raw, TARGETS), (3 * parts["colour"] + parts["price"]) / 4)
+    tasks = {"colour": TASKS["colour"].model_copy(update={"weight": 3.0}), "price": TASKS["price"]}
+    criterion = Criterion(tiny_config().model_copy(update={"tasks": tasks}))
+    raw = {name: random_raw(name) for name in tasks}
+    parts = {name: task_loss(tasks[name], raw[name], TARGETS[name], 0.05) for name in raw}
+    expected = (3 * parts["colour"] + parts["price"]) / 4
+    torch.testing.assert_close(criterion.mean(criterion.losses(raw, TARGETS)), expected)

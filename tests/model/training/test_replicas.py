@@ -17,6 +17,7 @@ from model.network import Network
 from model.training import replicas as module
 from model.training.batch_norm import synchronised_batch_norm
 from model.training.batches import BatchMaker, TrainingBatch
+from model.training.criterion import Criterion
 from model.training.exchange import Exchange, Party
 from model.training.losses import task_loss
 from model.training.objective import objective, plan
@@ -72,26 +73,33 @@ def test_the_objective_is_the_sum_that_it_is_said_to_be(network: Network, maker:
     work = plan(maker.config, batch)
     assert work.kept is not None
     expected = by_hand(network, maker, batch, work.kept)
-    torch.testing.assert_close(objective(network, maker.config, work), expected)
-    parts = [objective(network, maker.config, part) for part in work.parts(3)]
+    torch.testing.assert_close(objective(network, maker.config, work, Criterion(maker.config)), expected)
+    parts = [objective(network, maker.config, part, Criterion(maker.config)) for part in work.parts(3)]
     torch.testing.assert_close(torch.stack(parts).sum(), expected)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("count", "weighting"),
+    [(1, "equal"), (2, "equal"), (3, "equal"), (3, "uncertainty"), (2, "upgrad"), (3, "mgda"), (2, "pcgrad")],
+)
 def test_the_gradient_and_the_statistics_are_those_of_the_whole_batch(
-    network: Network, maker: BatchMaker, count: int
+    network: Network, maker: BatchMaker, count: int, weighting: str
 ) -> None:
+    training = maker.config.training.model_copy(update={"task_weighting": weighting})
+    config = maker.config.model_copy(update={"training": training})
     network.double()
     alone = copy.deepcopy(network).train()
     batch = gappy(maker)
+    criteria = [Criterion(config).double() for _ in range(2)]
     torch.manual_seed(1)
-    expected = objective(alone, maker.config, plan(maker.config, batch))
+    expected = objective(alone, config, plan(config, batch), criteria[0])
     expected.backward()
     torch.manual_seed(1)
-    with Replicas(network, maker.config, count) as replicas:
+    with Replicas(network, config, criteria[1], count) as replicas:
         loss = replicas.gradients(batch, half=False, seed=(0,))
     torch.testing.assert_close(loss, expected.detach())
-    for (name, one), two in zip(alone.named_parameters(), network.parameters(), strict=True):
+    found = [*network.named_parameters(), *criteria[1].named_parameters()]
+    for one, (name, two) in zip([*alone.parameters(), *criteria[0].parameters()], found, strict=True):
         assert one.grad is not None
         assert two.grad is not None
         torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}")
@@ -105,7 +113,7 @@ def test_two_threads_repeat_themselves_bit_for_bit(network: Network, maker: Batc
             layer.p = 0.1
     batch = gappy(maker)
     found = []
-    with Replicas(network, maker.config, 2) as replicas:
+    with Replicas(network, maker.config, Criterion(maker.config), 2) as replicas:
         for seed in (1, 1, 2):
             network.zero_grad(set_to_none=True)
             torch.manual_seed(0)
@@ -117,7 +125,7 @@ def test_two_threads_repeat_themselves_bit_for_bit(network: Network, maker: Batc
 
 def test_copies_see_what_the_optimizer_writes(network: Network, maker: BatchMaker) -> None:
     batch = gappy(maker)
-    with Replicas(network, maker.config, 2) as replicas:
+    with Replicas(network, maker.config, Criterion(maker.config), 2) as replicas:
         torch.manual_seed(0)
         before = replicas.gradients(batch, half=False, seed=(0,))
         with torch.no_grad():
@@ -126,7 +134,8 @@ def test_copies_see_what_the_optimizer_writes(network: Network, maker: BatchMake
         torch.manual_seed(0)
         after = replicas.gradients(batch, half=False, seed=(0,))
         torch.manual_seed(0)
-        torch.testing.assert_close(after, objective(network.train(), maker.config, plan(maker.config, batch)).detach())
+        whole = objective(network.train(), maker.config, plan(maker.config, batch), Criterion(maker.config))
+        torch.testing.assert_close(after, whole.detach())
     assert not torch.equal(before, after)
 
 
@@ -135,7 +144,7 @@ def test_a_part_without_a_modality_that_the_other_has_does_not_wait_for_ever(
 ) -> None:
     batch = maker.make(np.arange(40))
     batch.present[:20, 0] = False
-    with Replicas(network, maker.config, 2) as replicas:
+    with Replicas(network, maker.config, Criterion(maker.config), 2) as replicas:
         assert bool(torch.isfinite(replicas.gradients(batch, half=False, seed=(0,))))
 
 
@@ -144,12 +153,12 @@ def test_an_error_in_one_thread_ends_the_step_of_all(
 ) -> None:
     batch = maker.make(np.arange(40))
 
-    def fail(net: Network, config: object, work: object) -> Tensor:
+    def fail(net: Network, config: object, work: object, *rest: object) -> Tensor:
         if net is not network:
             raise MemoryError("no room")
-        return objective(net, config, work)  # type: ignore[arg-type]
+        return objective(net, config, work, *rest)  # type: ignore[arg-type]
 
-    with Replicas(network, maker.config, 2) as replicas:
+    with Replicas(network, maker.config, Criterion(maker.config), 2) as replicas:
         with monkeypatch.context() as patch:
             patch.setattr(module, "objective", fail)
             with pytest.raises(MemoryError, match="no room"):
@@ -159,7 +168,7 @@ def test_an_error_in_one_thread_ends_the_step_of_all(
 
 def test_threads_end_with_the_replicas_and_the_setting_stays(network: Network, maker: BatchMaker) -> None:
     before, threads = threading.active_count(), torch.get_num_threads()
-    with Replicas(network, maker.config, 3):
+    with Replicas(network, maker.config, Criterion(maker.config), 3):
         assert threading.active_count() == before + 3
         assert torch.get_num_threads() == threads
     assert threading.active_count() == before
