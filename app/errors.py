@@ -59,6 +59,12 @@ class TooLarge(ServiceError):
     code = "too-large"
 
 
+class TooSlow(ServiceError):
+    """A request that does not arrive: its client sends too little of it in too long a time."""
+
+    code = "request-timeout"
+
+
 class UnknownModel(ServiceError):
     """No bundle of that name is served."""
 
@@ -93,3 +99,27 @@ class InferenceFailed(ServiceError):
     """The network failed on this request, alone."""
 
     code = "inference-failed"
+
+
+class Unauthenticated(ServiceError):
+    """The service asks for an API key, and none that is valid came with the request."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(ServiceError):
+    """The request may not be made: its key lacks a scope, or it came from where only this machine may ask."""
+
+    code = "forbidden"
+
+
+class RateExceeded(ServiceError):
+    """The key has been used more often than it may be."""
+
+    code = "rate-limited"
+
+
+class ConcurrencyExceeded(ServiceError):
+    """The key has as many requests in flight as it may have."""
+
+    code = "concurrency-limited"
