@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ PAD_ID = 0
 # A token stands for at most this many characters; WordPiece maps a longer word, whatever its length, to unknown.
 _LONGEST_WORD = 100
 
-
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 # What turns a stored picture upright.
 TRANSPOSE = {
@@ -38,26 +37,55 @@ TRANSPOSE = {
 }
 
 
-def flatten(image: Image.Image, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+_BAND_PIXELS = 1 << 20
+
+
+def flatten(
+    image: Image.Image, background: tuple[int, int, int] = (255, 255, 255), orientation: int | None = None
+) -> Image.Image:
     """Turn a picture of any mode into RGB as a person sees it.
 
     EXIF orientation is applied, transparency laid over `background`, palettes, CMYK and greyscale converted, and
-    16-bit samples scaled to 8 bits (a plain conversion would clip them to white).
+    16-bit samples scaled to 8 bits (a plain conversion would clip them to white). `orientation`: the EXIF value, read
+    from the picture when None, which is nothing to do with files of strangers.
     """
     image.load()
-    turn = TRANSPOSE.get(image.getexif().get(ORIENTATION, 1))
+    if orientation is None:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    turn = TRANSPOSE.get(orientation)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
-        samples = np.asarray(image, dtype=np.float64)
         # Pillow gives 16-bit greyscale as I or I;16; values that fit in 8 bits are 8-bit data in a wide container.
-        scale = 257.0 if samples.size and samples.max() > 255 else 1.0
-        image = Image.fromarray(np.clip(samples / scale, 0, 255).round().astype(np.uint8))
+        (_, most) = cast(tuple[float, float], image.getextrema())
+        scale = 257.0 if most > 255 else 1.0
+        image = _in_bands(image, "L", lambda band: _eight_bits(band, scale))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        canvas = Image.new("RGBA", layer.size, (*background, 255))
-        return Image.alpha_composite(canvas, layer).convert("RGB")
+        return _in_bands(image, "RGB", lambda band: _opaque(band, background))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
+    samples = np.asarray(image, dtype=np.float64)
+    return Image.fromarray(np.clip(samples / scale, 0, 255).round().astype(np.uint8))
+
+
+def _opaque(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    layer = image.convert("RGBA")
+    canvas = Image.new("RGBA", layer.size, (*background, 255))
+    return Image.alpha_composite(canvas, layer).convert("RGB")
+
+
+def _in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`convert(image)`, a picture of `mode`; a large one is converted in bands, whose copies take little memory."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    if rows >= height:
+        return convert(image)
+    whole = Image.new(mode, image.size)
+    for top in range(0, height, rows):
+        whole.paste(convert(image.crop((0, top, width, min(height, top + rows)))), (0, top))
+    return whole
 
 
 def pixels(image: Image.Image, modality: ImageModality, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
@@ -109,12 +137,19 @@ def fit(
     return out
 
 
+# Marks that Unicode puts into an order of their own where several follow one another, and what unfolds to such marks.
+# The time for that grows with the square of their number; text that means something has a handful, and Unicode's own
+# bound for text that is processed in a stream is thirty (UAX #15, section 13).
+_MARKS = (
+    "".join(chr(c) for c in range(0x300, 0x1F000) if unicodedata.combining(chr(c))) + "\u0f73\u0f75\u0f81\uff9e\uff9f"
+)
+_TOO_MANY_MARKS = re.compile(f"([{_MARKS}]{{30}})[{_MARKS}]+")
 # The characters of the categories Cc, Zl and Zp, which Unicode keeps as they are.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def normalise_text(text: str) -> str:
-    """Fold a text to its compatibility form, one space between words, no control characters.
+    """Fold a text to its compatibility form, one space between words, no control characters, at most 30 marks a letter.
 
     An empty result, which a text without a visible character gives, means that the text counts as missing. Any str is
     taken, lone surrogates too.
@@ -122,7 +157,7 @@ def normalise_text(text: str) -> str:
     if text.isascii() and text.isprintable():  # as titles mostly are; then all that follows changes nothing but spaces
         return " ".join(text.split())
     text = text.encode("utf-8", "replace").decode("utf-8")
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", _TOO_MANY_MARKS.sub(r"\1", text))
     text = _CONTROL.sub(" ", text)
     # Marks of direction, joiners and the like shape other characters; alone they show nothing.
     if all(c == " " or unicodedata.category(c) == "Cf" for c in text):

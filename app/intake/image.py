@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from app.errors import TooLarge, UndecodableImage, UnsupportedFormat
+from app.errors import ServiceError, TooLarge, UndecodableImage, UnsupportedFormat
 from app.intake.jpeg import decode_scaled, read_frame, reduction, scaled_box
 from app.intake.limits import Limits
+from app.intake.metadata import bare, orientation_in
+from app.intake.pieces import Pieces
 from model.config import ImageModality
-from model.preprocess import ORIENTATION, TRANSPOSE, fit, flatten
+from model.preprocess import TRANSPOSE, fit, flatten
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _NAMES = "JPEG, PNG, WebP, GIF or BMP"
 
 # Pixels are counted here, against our own limit; Pillow's warning would only repeat it to nobody.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Of texts in PNG files, a few of which unpack to a megabyte from a thousand bytes each.
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
+# Pillow unpacks run-length encoded BMP files byte by byte, in Python.
+_BMP_RLE = (1, 2)
+_MAX_RLE_PIXELS = 1_000_000
 
 
 def sniff(data: bytes) -> str | None:
@@ -56,19 +62,34 @@ def decode(
         if found is not None:
             return found
     try:
-        with Image.open(BytesIO(data), formats=[kind]) as image:
-            _check_pixels(image.size, name, limits)
-            box = _draft(image, modality) if kind == "JPEG" else None
-            image.load()
-            return fit(flatten(image, modality.background), modality, out, box)
+        return _by_pillow(data, kind, name, modality, limits, out)
     except Image.DecompressionBombError:
         raise TooLarge(_too_many_pixels(name, limits)) from None
-    except TooLarge:
+    except ServiceError:
         raise
     # A decoder given hostile bytes fails in ways that no list of types covers (struct.error, IndexError, SyntaxError,
     # zlib.error, ...). Each means the same: this file cannot be read.
     except Exception as error:
         raise UndecodableImage(f"Part {name!r} begins as {kind} but cannot be decoded; it may be cut off.") from error
+
+
+def _by_pillow(
+    data: bytes, kind: str, name: str, modality: ImageModality, limits: Limits, out: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    """The pixels of a file of any kind. Raises what Pillow raises, too."""
+    box = held = None
+    if kind == "JPEG":
+        data, held = bare(data, name)
+    with Image.open(Pieces(data, name, _MAX_RLE_PIXELS if kind == "BMP" else None), formats=[kind]) as image:
+        _check_pixels(image.size, name, limits)
+        if image.info.get("compression") in _BMP_RLE and image.width * image.height > _MAX_RLE_PIXELS:
+            raise TooLarge(f"The compressed BMP file in part {name!r} is too large to be unpacked; save it as PNG.")
+        if held is not None:
+            box = _draft(image, modality, held)
+        image.load()
+        if held is None:  # what tells of it may come last
+            held = orientation_in(image.info)
+        return fit(flatten(image, modality.background, held), modality, out, box)
 
 
 def _plain_jpeg(
@@ -114,9 +135,8 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
 
 
-def _draft(image: Image.Image, modality: ImageModality) -> tuple[float, float, float, float]:
+def _draft(image: Image.Image, modality: ImageModality, orientation: int) -> tuple[float, float, float, float]:
     """Let Pillow's JPEG decoder scale, too; where the picture will be in what it gives, once upright."""
-    orientation = image.getexif().get(ORIENTATION, 1)
     stored = image.size
     turned = orientation in (5, 6, 7, 8)
     shown = stored[::-1] if turned else stored

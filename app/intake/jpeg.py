@@ -14,15 +14,18 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from app.intake.metadata import MAX_SCANS
 from model.config import ImageModality
 
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xDA)))  # markers without a length: none belongs in front of a scan
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive, all of them Huffman coded
+_PROGRESSIVE = 0xC2
 _TABLES = 0xC4  # inside the range of frames, but none
 _SCAN, _APP1 = 0xDA, 0xE1
 _SHORT = 3  # the TIFF type of an orientation
 _ORIENTATION = 0x0112
 ENOUGH = 1.5  # how many times as large as the network reads a scaled picture is; docs/decisions/0012-jpeg-decoding.md
+_MAX_SEGMENTS = 1024  # in front of the picture; a file of 20 MB in full segments has 320
 _SMALLEST = 16  # of a side: below, one size is that of several factors, and decoders choose differently
 
 
@@ -45,14 +48,19 @@ def read_frame(data: bytes) -> Frame | None:
     size: tuple[int, int] | None = None
     orientation: int | None = None
     at, end = 2, len(data)
-    while at + 4 <= end and data[at] == 0xFF:
+    at_once = 0  # components that one scan holds entirely, where the file is not progressive
+    for _ in range(_MAX_SEGMENTS):
+        if at + 4 > end or data[at] != 0xFF:
+            return None
         marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         body = at + 4
         at += 2 + length
         if marker in _STANDALONE or marker == 0xFF or length < 2 or at > end:
             return None
         if marker == _SCAN:
-            return None if size is None else Frame(*size, 1 if orientation is None else orientation)
+            if size is None or (data[body] != at_once and data.count(b"\xff\xda", at) >= MAX_SCANS):
+                return None
+            return Frame(*size, 1 if orientation is None else orientation)
         if marker in _FRAMES:
             if size is not None or length < 8:
                 return None
@@ -60,6 +68,7 @@ def read_frame(data: bytes) -> Frame | None:
             if precision != 8 or components not in (1, 3) or not width or not height:
                 return None
             size = width, height
+            at_once = 0 if marker == _PROGRESSIVE else components
         elif 0xC3 <= marker <= 0xCF and marker != _TABLES:
             return None
         elif marker == _APP1 and data.startswith(b"Exif\0\0", body):

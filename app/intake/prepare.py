@@ -14,6 +14,8 @@ from app.intake.limits import Limits
 from model.config import Config, ImageModality
 from model.preprocess import TextTokenizer, normalise_text
 
+_GLANCE = 1000  # characters, among which there mostly is something to see
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -50,7 +52,7 @@ def prepare(
         if isinstance(part, bytes):
             raise TypeError(f"part {name!r} is a text and comes as str")
         text = part[: limits.max_text_chars]
-        if not normalise_text(text):
+        if not (normalise_text(text[:_GLANCE]) or normalise_text(text)):
             continue
         tokens = tokenizers[name](text)
         item[name] = tokens.ids
