@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.record import PAGE, RESULTS, ROOT, Row, render, shown, table
+from tests.support.record import PAGE, ROOT, Row, recorded, render, shown, table
 
 PROMISES = table(PAGE.read_text(encoding="utf-8"))
 PAGE_OF_ONE = """# Reliability
@@ -43,9 +45,8 @@ def test_every_promise_names_tests_that_exist(row: Row) -> None:
 
 
 def test_the_page_shows_what_was_recorded_and_nothing_else() -> None:
-    recorded = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     page = PAGE.read_text(encoding="utf-8")
-    assert render(page, recorded) == page
+    assert render(page, recorded()) == page
 
 
 def test_a_promise_is_as_good_as_the_worst_of_its_tests() -> None:
@@ -62,10 +63,61 @@ def test_a_promise_is_as_good_as_the_worst_of_its_tests() -> None:
 
 
 def test_a_record_replaces_what_stood_there_and_can_be_made_again() -> None:
-    recorded = {test: result("passed") for test in table(PAGE_OF_ONE)[0].tests}
-    page = render(PAGE_OF_ONE, recorded)
+    results = {test: result("passed") for test in table(PAGE_OF_ONE)[0].tests}
+    page = render(PAGE_OF_ONE, results)
     assert "edited by hand" not in page
     assert "what was here" not in page
     assert "| passed, 2026-01-02 |" in page
     assert page.count("| 2026-01-02 | `make slow` | 2 cores |") == 1
-    assert render(page, recorded) == page
+    assert render(page, results) == page
+
+
+CONFTEST = """
+from pathlib import Path
+from tests.support.record import Record
+
+def pytest_configure(config):
+    config.pluginmanager.register(Record(config, Path("docs/page.md"), Path("results/kept.json")))
+"""
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a(workers, record_property):
+    record_property("requests", 100 * workers)
+    assert workers == 1
+
+@pytest.mark.slow
+def test_b(): ...
+
+@pytest.mark.slow
+def test_unnamed(): assert False
+"""
+
+
+def test_a_run_keeps_the_worst_case_and_what_the_tests_told_and_forgets_nothing(tmp_path: Path) -> None:
+    for name, text in {"docs/page.md": PAGE_OF_ONE, "conftest.py": CONFTEST, "tests/test_x.py": TESTS}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow: x\n")
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", "-p", "no:cacheprovider", *words]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+        return (tmp_path / "docs/page.md").read_text()
+
+    (row,) = table(PAGE_OF_ONE)
+    run("-k", "test_b", "tests")
+    assert shown(row, recorded(tmp_path / "results/kept.json")).startswith("1 not run, else passed, ")
+    page = run("--deselect", "tests/test_x.py::test_b", "tests")
+    kept = recorded(tmp_path / "results/kept.json")
+    assert {test: result["outcome"] for test, result in kept.items()} == {
+        row.tests[0]: "failed",
+        row.tests[1]: "passed",
+    }
+    assert kept[row.tests[0]]["figures"] == [["1 requests", 100], ["2 requests", 200]]
+    assert "| failed: test_a, " in page
+    assert "1 requests: 100; 2 requests: 200 |" in page
+    assert str(tmp_path) not in page
+    assert "tests/test_x.py::test_b" in kept[row.tests[0]]["command"]

@@ -48,6 +48,12 @@ def table(page: str) -> list[Row]:
     return rows
 
 
+def recorded(path: Path = RESULTS) -> Results:
+    """What is kept; nothing before the first run."""
+    results: Results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return results
+
+
 def shown(row: Row, results: Results) -> str:
     """The last result of a row: of all its tests, or that none is recorded."""
     found = [results[test] for test in row.tests if test in results]
@@ -85,10 +91,11 @@ def _runs(rows: Sequence[Row], results: Results) -> Iterator[str]:
 class Record:
     """Plugin of a pytest run whose results are kept. Runs what the page names, whether it is slow or not."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._named = {test for row in table(PAGE.read_text(encoding="utf-8")) for test in row.tests}
+    def __init__(self, config: pytest.Config, page: Path = PAGE, results: Path = RESULTS) -> None:
+        self._page, self._results = page, results
+        self._named = {test for row in table(page.read_text(encoding="utf-8")) for test in row.tests}
         # Places of this machine say nothing to a reader.
-        words = [word for word in config.invocation_params.args if "/" not in word or (ROOT / word).exists()]
+        words = [word for word in config.invocation_params.args if not re.search("(^|=)/", word)]
         self._run = {
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "command": " ".join(("python -m pytest", *words)),
@@ -118,11 +125,11 @@ class Record:
 
     def pytest_sessionfinish(self) -> None:
         """Keep the results; those of tests that did not run stay."""
-        results: Results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        results = recorded(self._results)
         results |= {test: result for test, result in self._found.items() if test in self._named}
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+        self._results.parent.mkdir(parents=True, exist_ok=True)
+        self._results.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        self._page.write_text(render(self._page.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 _PLAIN = ("processor", "memory", "kernel")  # what needs no name before it
