@@ -22,10 +22,10 @@ from app.intake.prepare import Prepared
 from app.main import create_app
 from app.serving.answers import shape
 from app.serving.backend import LocalBackend
-from app.serving.engine import Row
 from app.serving.pipeline import Pipeline
 from app.serving.runtime import Pending, run, warm_up
 from app.serving.runtimes.choice import choose_runtime
+from app.serving.splitting import Row
 from app.serving.types import Answer, Options, ServingConfig
 from app.settings import Settings
 from app.telemetry.metrics import Metrics

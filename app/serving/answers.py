@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.serving.engine import Row
+from app.serving.splitting import Row
 from app.serving.types import Options
 from model.calibration import Calibration
 from model.config import Config, Task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import ServiceError
+from app.errors import EngineUnavailable, ServiceError
 from app.serving.batcher import Batcher
+from app.serving.ceiling import Ceiling
 from app.serving.dispatcher import Dispatcher, Ran
 from app.serving.engine import Engine
 from app.serving.loading import Loaded, load
@@ -34,6 +36,8 @@ class Slot:
     """
 
     buffers: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    alone: bool = False  # nothing else is to run with the request
+    mark: Callable[[bool], None] | None = None  # hears when the engine takes the item, and when it is done with it
 
     def held(self) -> AbstractContextManager[None]:
         """Keep the buffers from being another request's, even if this one is given up: for who writes in a thread.
@@ -54,6 +58,10 @@ class Backend(Protocol):
     @property
     def waiting(self) -> int:
         """Prepared requests that wait for the engine."""
+        ...
+
+    async def lost(self) -> str:
+        """Return when nothing will ever run here again, with the reason: only another process helps then."""
         ...
 
     async def load(self, path: Path) -> Served:
@@ -79,6 +87,8 @@ class Backend(Protocol):
         ...
 
 
+_LOST_RETRY = 3.0  # seconds; another process is started, and loads
+
 MakeBackend = Callable[[ServingConfig, Metrics], Backend]
 
 
@@ -87,9 +97,11 @@ class LocalBackend:
 
     def __init__(self, config: ServingConfig, metrics: Metrics, make_runtime: MakeRuntime) -> None:
         """Start the engine; there is nothing to run before `load`."""
-        self._engine = Engine()
+        self._engine = Engine(config.hang_timeout, self._lose)
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._batcher: Batcher[int] = Batcher(sizes=config.batch_sizes, max_queue=config.max_queue)
-        self._dispatcher = Dispatcher(self._engine, self._batcher, metrics)
+        self._dispatcher = Dispatcher(self._engine, self._batcher, Ceiling(config.batch_sizes), metrics)
+        metrics.watch_batches(lambda: self._batcher.largest)
         self._loaded: dict[str, Loaded] = {}
         self._load = partial(load, make_runtime=make_runtime, batch_sizes=config.batch_sizes)
 
@@ -103,11 +115,20 @@ class LocalBackend:
         """Prepared requests that wait for the engine."""
         return self._dispatcher.waiting
 
+    async def lost(self) -> str:
+        """See Backend."""
+        return await asyncio.shield(self._lost)
+
+    def _lose(self, reason: str) -> None:
+        self._dispatcher.close(_restarted)
+        self._lost.set_result(reason)
+
     async def load(self, path: Path) -> Served:
         """Read, check and warm a bundle on the engine's thread."""
         loaded = await self._engine.call(partial(self._load, path))
         in_flight = loaded.runtime.in_flight
         self._engine.widen(in_flight)
+        self._engine.expect(loaded.longest)
         self._batcher.widen(in_flight)
         if loaded.runtime.device == "cuda":
             # A GPU's time goes by arithmetic. For the CPU, the batcher's own figure was measured.
@@ -123,7 +144,8 @@ class LocalBackend:
         self, served: Served, slot: Slot, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0
     ) -> Ran:
         """See Dispatcher.run."""
-        return await self._dispatcher.run(self._loaded[served.bundle.name], item, tasks, deadline, priority)
+        loaded = self._loaded[served.bundle.name]
+        return await self._dispatcher.run(loaded, item, tasks, deadline, priority, alone=slot.alone, mark=slot.mark)
 
     def close(self, error: Callable[[], ServiceError]) -> None:
         """See Dispatcher.close."""
@@ -132,3 +154,7 @@ class LocalBackend:
     async def stop(self, timeout: float) -> bool:
         """See Engine.stop."""
         return await self._engine.stop(timeout)
+
+
+def _restarted() -> EngineUnavailable:
+    return EngineUnavailable("The engine has failed and is started again; try again shortly.", retry_after=_LOST_RETRY)

@@ -16,6 +16,7 @@ The rules, in the order in which they bind:
    it is full or its padding would exceed `max_padding`. Among equals: first come, first served. Only the first in line,
    enough for two full batches, are looked at, so that an unusual length is not overtaken by a whole queue.
 4. A batch has one of the given sizes, the largest that can be filled: no row is padding.
+5. What is to run alone runs in a batch of one, with no other batch in the engine.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class _Waiting(Generic[Id]):
     length: int
     deadline: float
     group: Hashable
+    alone: bool
 
 
 _CANDIDATES = 2  # full batches that are chosen from
@@ -80,10 +82,11 @@ class Batcher(Generic[Id]):
             raise ValueError("max_queue and slots must be 1 or more")
         if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
             raise ValueError("sizes must be whole numbers from 1, ascending")
-        self._sizes = tuple(sizes)
+        self._sizes = self._all_sizes = tuple(sizes)
         self._max_queue = max_queue
         self._free = self._slots = slots
         self._latest = 0  # size of the latest batch
+        self._exclusive = False  # whether the batch that runs is to be the only one
         self._max_padding = max_padding
         self._item_length = item_length
         self._item_lengths: dict[Hashable, float] = {}
@@ -102,9 +105,19 @@ class Batcher(Generic[Id]):
         """How many batches the engine has."""
         return self._slots - self._free
 
+    @property
+    def largest(self) -> int:
+        """Requests in the largest batch that is made."""
+        return self._sizes[-1]
+
     def weigh(self, group: Hashable, item_length: float) -> None:
         """Let everything else of an item of this group cost so many tokens."""
         self._item_lengths[group] = item_length
+
+    def limit(self, largest: int) -> None:
+        """Make no batch above `largest`, 1 or more, from the next step on; the largest of the sizes lifts the limit."""
+        self._sizes = tuple(size for size in self._all_sizes if size <= largest) or (largest,)
+        self._latest = min(self._latest, self._sizes[-1])
 
     def widen(self, slots: int) -> None:
         """Let the engine have at least so many batches at a time, from the next step on."""
@@ -120,6 +133,7 @@ class Batcher(Generic[Id]):
         deadline: float = float("inf"),
         priority: int = 0,
         group: Hashable = None,
+        alone: bool = False,
     ) -> Step[Id]:
         """A prepared request arrived. Raises ValueError for an id that waits already."""
         if id in self._waiting:
@@ -131,7 +145,9 @@ class Batcher(Generic[Id]):
             return Step(expired=expired, refused=(id,))
         self._arrivals += 1
         rank = (now - priority * self._priority_seconds, self._arrivals)
-        item = self._waiting[id] = _Waiting(id, rank, length, deadline, group)
+        if alone:
+            group = (group, rank)
+        item = self._waiting[id] = _Waiting(id, rank, length, deadline, group, alone)
         insort(self._lines.setdefault(group, []), item, key=_rank)
         self._earliest = min(self._earliest, deadline)
         step = self._next(now)
@@ -149,6 +165,7 @@ class Batcher(Generic[Id]):
         if self._free == self._slots:
             raise RuntimeError("the engine had no batch to finish")
         self._free += 1
+        self._exclusive = False
         return self._next(now)
 
     def _next(self, now: float) -> Step[Id]:
@@ -156,10 +173,11 @@ class Batcher(Generic[Id]):
             return Step()
         expired = self._expire(now)
         runs = []
-        while self._free and self._waiting:
+        while self._free and self._waiting and not self._exclusive:
             batch = self._choose()
-            if self.running and len(batch) < self._latest:
+            if self.running and (len(batch) < self._latest or batch[0].alone):
                 break
+            self._exclusive = batch[0].alone
             self._latest = len(batch)
             for item in batch:
                 self._drop(item)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +13,15 @@ from functools import partial
 
 from app.errors import DeadlineExceeded, QueueFull, ServiceError
 from app.serving.batcher import Batcher, Step
-from app.serving.engine import Batch, Engine, Finished, Row
+from app.serving.ceiling import Ceiling
+from app.serving.engine import Engine, Finished
 from app.serving.loading import Loaded
 from app.serving.runtime import item_length, padded_length
+from app.serving.splitting import Batch, Row
 from app.telemetry.metrics import Metrics
 from model.preprocess import Item
+
+log = logging.getLogger(__name__)
 
 _SMOOTHING = 0.1  # share of the newest batch in the running mean of the service time
 _LONGEST_RETRY = 60.0
@@ -38,15 +44,17 @@ class _Request:
     tasks: tuple[str, ...]
     added: float
     future: asyncio.Future[Ran]
+    mark: Callable[[bool], None] | None
 
 
 class Dispatcher:
     """Owns the batcher and feeds the engine. Lives in the event loop alone, so it needs no lock."""
 
-    def __init__(self, engine: Engine, batcher: Batcher[int], metrics: Metrics) -> None:
-        """Feed `engine` with what `batcher` decides."""
+    def __init__(self, engine: Engine, batcher: Batcher[int], ceiling: Ceiling, metrics: Metrics) -> None:
+        """Feed `engine` with what `batcher` decides, below what `ceiling` has learned."""
         self._engine = engine
         self._batcher = batcher
+        self._ceiling = ceiling
         self._metrics = metrics
         self._requests: dict[int, _Request] = {}
         self._ids = itertools.count()
@@ -62,21 +70,32 @@ class Dispatcher:
         """How long so many requests take, by the measured pace: between 1 and 60 seconds."""
         return min(max(1.0, requests * self._seconds_per_item), _LONGEST_RETRY)
 
-    async def run(self, loaded: Loaded, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0) -> Ran:
+    async def run(
+        self,
+        loaded: Loaded,
+        item: Item,
+        tasks: tuple[str, ...],
+        deadline: float,
+        priority: int = 0,
+        *,
+        alone: bool = False,
+        mark: Callable[[bool], None] | None = None,
+    ) -> Ran:
         """Wait for a place in a batch and for its outputs. Cancelling the caller drops a request that still waits.
 
-        Raises QueueFull, DeadlineExceeded, InferenceFailed, and whatever `close` was given.
+        `alone`: nothing else is to run meanwhile. `mark` hears when the engine takes the item, and when it is done with
+        it. Raises QueueFull, DeadlineExceeded, InferenceFailed, EngineUnavailable, and whatever `close` was given.
         """
         if self._closed is not None:
             raise self._closed()
         now = time.monotonic()
         id = next(self._ids)
-        request = _Request(loaded, item, tasks, now, asyncio.get_running_loop().create_future())
+        request = _Request(loaded, item, tasks, now, asyncio.get_running_loop().create_future(), mark)
         self._requests[id] = request
         try:
             # To the batcher, lengths that are padded to the same are the same.
             length = padded_length(item_length(item), loaded.runtime.lengths)
-            self._take(self._batcher.add(id, now, length, deadline, priority, group=loaded.bundle.name))
+            self._take(self._batcher.add(id, now, length, deadline, priority, loaded.bundle.name, alone))
             return await request.future
         finally:
             self._batcher.cancel(id)
@@ -97,12 +116,28 @@ class Dispatcher:
             _fail(self._requests[id], QueueFull("The queue is full; try again later.", retry_after=retry_after))
         for run in step.runs:
             requests = [self._requests[id] for id in run]
-            batch = Batch(requests[0].loaded.runtime, [request.item for request in requests], _union(requests))
-            self._engine.submit(batch, partial(self._deliver, requests))
+            first = requests[0].loaded
+            batch = Batch(first.runtime, [request.item for request in requests], _union(requests), first.probe)
+            _mark(requests, True)
+            try:
+                self._engine.submit(batch, partial(self._deliver, requests))
+            except ServiceError as error:
+                for request in requests:
+                    _fail(request, copy.copy(error))
 
     def _deliver(self, requests: list[_Request], finished: Finished) -> None:
+        now = time.monotonic()
+        if finished.short_of_memory is not None:
+            self._metrics.out_of_memory()
+            self._ceiling.fell_short(finished.short_of_memory, now)
+        else:
+            self._ceiling.fitted(now)
+        if self._ceiling.size != self._batcher.largest:
+            log.warning("batches are of %d requests at most from now on", self._ceiling.size)
+            self._batcher.limit(self._ceiling.size)
         # The next batch first: the engine idles until then.
-        self._take(self._batcher.engine_free(time.monotonic()))
+        self._take(self._batcher.engine_free(now))
+        _mark(requests, False)
         ran = finished.ended - finished.started
         size = len(requests)
         self._seconds_per_item += _SMOOTHING * (ran / size - self._seconds_per_item)
@@ -114,6 +149,12 @@ class Dispatcher:
                 _fail(request, result)
             elif not request.future.done():
                 request.future.set_result(Ran(result, finished.started - request.added, ran, size))
+
+
+def _mark(requests: list[_Request], taken: bool) -> None:
+    for request in requests:
+        if request.mark is not None:
+            request.mark(taken)
 
 
 def _fail(request: _Request, error: ServiceError) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from app.serving.registry import Served
-from app.serving.runtime import MakeRuntime, Runtime, run, warm_up
+from app.serving.runtime import MakeRuntime, Runtime, blank_item, run, warm_up
 from model.bundle import Bundle, load_bundle
 from model.golden import check_golden
+from model.preprocess import Item
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Loaded:
 
     bundle: Bundle
     runtime: Runtime
+    probe: Item | None = None  # one that the runtime has answered
+    longest: float = 0.0  # seconds of the longest forward while warming up
 
     @property
     def served(self) -> Served:
@@ -34,5 +37,5 @@ def load(path: Path, make_runtime: MakeRuntime, batch_sizes: Sequence[int]) -> L
     bundle = load_bundle(path)
     runtime = make_runtime(bundle)
     check_golden(bundle, partial(run, runtime), runtime.precision)
-    warm_up(runtime, bundle.config, batch_sizes)
-    return Loaded(bundle, runtime)
+    longest = warm_up(runtime, bundle.config, batch_sizes)
+    return Loaded(bundle, runtime, blank_item(bundle.config), longest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +13,7 @@ import numpy as np
 from model.bundle import Bundle
 from model.config import Config, TextModality
 from model.outputs import Outputs
-from model.preprocess import PAD_ID, Item
+from model.preprocess import Item, some_token
 
 
 class Pending(Protocol):
@@ -61,26 +63,47 @@ class DeviceOutOfMemory(RuntimeError):
     """The device has no memory for a batch of this size; a smaller one may fit."""
 
 
+# What libraries say that have no class of their own for it: torch on the CPU, ONNX Runtime, OpenVINO.
+_NO_MEMORY = re.compile(
+    r"out of memory|std::bad_alloc|bad allocation|(?:can't|cannot|could not|failed to|unable to) allocate",
+    re.IGNORECASE,
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether a forward failed because memory was short, on the device or on the host."""
+    if isinstance(error, (DeviceOutOfMemory, MemoryError)):
+        return True
+    return isinstance(error, Exception) and _NO_MEMORY.search(str(error)) is not None
+
+
 def run(runtime: Runtime, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
     """One batch from start to end."""
     return runtime.start(items, tasks).result()
 
 
-def warm_up(runtime: Runtime, config: Config, batch_sizes: Sequence[int]) -> None:
-    """Run every batch size at every length that texts are padded to, so that no request pays for first-time work."""
+def warm_up(runtime: Runtime, config: Config, batch_sizes: Sequence[int]) -> float:
+    """Run every batch size at every length that texts are padded to, so that no request pays for first-time work.
+
+    Gives the seconds that the longest of them took.
+    """
     item = blank_item(config)
+    longest = 0.0
     for length in sorted(runtime.lengths, reverse=True) or [item_length(item)]:
         cut = {name: values[:length] if values.ndim == 1 else values for name, values in item.items()}
         for size in sorted(set(batch_sizes), reverse=True):
+            began = time.monotonic()
             run(runtime, [cut] * size)
+            longest = max(longest, time.monotonic() - began)
+    return longest
 
 
 def blank_item(config: Config) -> dict[str, np.ndarray]:
-    """An item with every modality present: mid-grey images [H, W, 3], texts of `max_tokens` unknown words."""
+    """An item with every modality present: mid-grey images [H, W, 3], texts of `max_tokens` tokens."""
     item: dict[str, np.ndarray] = {}
     for name, modality in config.modalities.items():
         if isinstance(modality, TextModality):
-            item[name] = np.full(modality.max_tokens, PAD_ID + 1, dtype=np.int64)
+            item[name] = np.full(modality.max_tokens, some_token(modality), dtype=np.int64)
         else:
             item[name] = np.full((modality.height, modality.width, 3), 128, dtype=np.uint8)
     return item

@@ -43,6 +43,7 @@ class ServingConfig:
     max_wait: float = 1.0  # seconds that a request may have to wait for those before it; see Admission
     max_bytes_in_flight: int = 1 << 30  # uploads held by those, in bytes
     default_deadline: float = 30.0  # seconds from admission
+    hang_timeout: float = 0.0  # seconds after which a forward may count as hung, see Engine; 0: never
     cache_bytes: int = 64 << 20  # finished answers that are kept; 0: none, and twins in flight are answered apart
 
     def __post_init__(self) -> None:
@@ -56,7 +57,8 @@ class ServingConfig:
         for name in ("max_queue", "max_in_flight", "max_wait", "max_bytes_in_flight", "default_deadline"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: must be above 0")
-        if self.cache_bytes < 0:
-            raise ValueError("cache_bytes: must be 0 or more")
+        for name in ("cache_bytes", "hang_timeout"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: must be 0 or more")
         if self.torch_threads is not None and self.torch_threads < 1:
             raise ValueError("torch_threads: must be 1 or more")

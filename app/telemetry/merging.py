@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 Snapshot = list[dict[str, Any]]
 
 _EVERYONES = ("trunkline_engine_state", "trunkline_bundle_info")  # each process tells of the same thing
-_ENGINES = ("trunkline_queue_length",)  # the engine knows; to the others it is hearsay
+_ENGINES = ("trunkline_queue_length", "trunkline_batch_limit")  # the engine knows; to the others it is hearsay
 
 
 def snapshot(registry: CollectorRegistry, process: str) -> Snapshot:

@@ -33,6 +33,16 @@ class Metrics:
         self._batch_size = Histogram(
             "trunkline_batch_size", "Requests in a forward.", buckets=_BATCH_SIZES, registry=registry
         )
+        self._batch_limit = Gauge(
+            "trunkline_batch_limit",
+            "Requests in a forward at most; below the largest batch size after the device was short of memory.",
+            registry=registry,
+        )  # fmt: skip
+        self._short_of_memory = Counter(
+            "trunkline_out_of_memory",
+            "Batches that there was no memory for; each was split and run again.",
+            registry=registry,
+        )  # fmt: skip
         self._tokens = Counter(
             "trunkline_text_tokens", "Text tokens that forwards ran, by kind: read, or padding to one length a batch.",
             ["kind"], registry=registry,
@@ -93,6 +103,14 @@ class Metrics:
         """Read what the cache holds whenever it is shown."""
         self._cache_entries.set_function(entries)
         self._cache_bytes.set_function(nbytes)
+
+    def watch_batches(self, largest: Callable[[], int]) -> None:
+        """Read how large a batch may be whenever it is shown."""
+        self._batch_limit.set_function(largest)
+
+    def out_of_memory(self) -> None:
+        """There was no memory for a batch."""
+        self._short_of_memory.inc()
 
     def request(self, outcome: str) -> None:
         """A request ended: `ok`, `cancelled`, or an error's code."""

@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import EngineUnavailable, QueueFull, ServiceError
+from app.errors import EngineUnavailable, InferenceFailed, QueueFull, ServiceError
 from app.serving.backend import Slot
 from app.serving.dispatcher import Ran
-from app.serving.engine import Row
 from app.serving.registry import Served
 from app.serving.remote import wire
 from app.serving.remote.connection import Connection
+from app.serving.remote.deadly import Deadly, fingerprint
 from app.serving.remote.slots import Lease, Place, Slots, layout, slot_bytes, write_item
 from app.serving.remote.wire import Answer, Kind, ProtocolError, Request
+from app.serving.splitting import Row
 from app.serving.types import ServingConfig
 from model.bundle import Bundle, load_bundle
 from model.preprocess import Item
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 _SMOOTHING = 0.1  # share of the newest answer in the running mean of the service time
 _LONGEST_RETRY = 60.0  # seconds
 _RESTART_RETRY = 2.0  # seconds; a restart takes about as long
-_MOST_TRIES = 2  # engines that a request may be given to; one that kills the second as well is not given to a third
+_MOST_TRIES = 5  # engines that a request may be given to, where none of them ended while it ran the request
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _Call:
     known: _Known
     lease: Lease  # held for the engine, which reads the slot until it has answered
     tasks: tuple[str, ...]
-    message: bytes
+    request: Request
     future: asyncio.Future[Ran]
     tries: int = 0
 
@@ -76,6 +77,8 @@ class RemoteBackend:
     """Runs items on the engine behind a socket. Made and used in one event loop.
 
     While there is no engine, requests that were accepted wait for the next one; `alive` says that no more should be.
+    Those that an engine ran when it ended are run by the next one alone, so that the one which ends it again is known:
+    that one is refused, and what has the same content is refused from then on.
     """
 
     def __init__(self, config: ServingConfig, address: str) -> None:
@@ -92,6 +95,7 @@ class RemoteBackend:
         self._closed: Callable[[], ServiceError] | None = None
         self._waiting = 0
         self._seconds_per_item = 0.0
+        self._deadly = Deadly()
 
     @property
     def alive(self) -> bool:
@@ -107,6 +111,11 @@ class RemoteBackend:
     def slots_taken(self) -> int:
         """Slots that a request, a decoding thread or the engine still uses."""
         return self._slots.taken if self._slots else 0
+
+    async def lost(self) -> str:
+        """Never: another engine may always come."""
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def load(self, path: Path) -> Served:
         """Read what a worker needs of a bundle, and wait for an engine that runs it.
@@ -143,7 +152,7 @@ class RemoteBackend:
             region = lease.region()
             places = self._known[served.bundle.name].places
             buffers = {name: place.view(region) for name, place in places.items() if len(place.shape) > 1}
-            yield SharedSlot(buffers, lease)  # type: ignore[arg-type]  # image modalities are uint8
+            yield SharedSlot(buffers, lease=lease)  # type: ignore[arg-type]  # image modalities are uint8
         finally:
             lease.release()
 
@@ -152,7 +161,8 @@ class RemoteBackend:
     ) -> Ran:
         """Have the engine run an item, the next engine too if this one ends meanwhile.
 
-        Raises what Dispatcher.run raises, EngineUnavailable when two engines ended with it, and what `close` was given.
+        Raises what Dispatcher.run raises, InferenceFailed also where the item ends every engine, EngineUnavailable when
+        one after the other ended for other reasons, and what `close` was given.
         """
         if self._closed is not None:
             raise self._closed()
@@ -167,11 +177,14 @@ class RemoteBackend:
             slot=slot.lease.index,
             deadline=deadline,
             priority=priority,
+            alone=slot.alone,
             lengths=write_item(item, known.places, slot.lease.region()),
             tasks=() if tasks == every else tuple(every.index(task) for task in tasks),
         )
+        if self._deadly and self._content(known, request, slot.lease) in self._deadly:
+            raise _deadly()
         slot.lease.hold()
-        call = _Call(known, slot.lease, tasks, wire.pack_request(request), asyncio.get_running_loop().create_future())
+        call = _Call(known, slot.lease, tasks, request, asyncio.get_running_loop().create_future())
         self._calls[id] = call
         self._submit(call)
         try:
@@ -237,7 +250,7 @@ class RemoteBackend:
             self._submit(call)
 
     def _submit(self, call: _Call) -> None:
-        if self._connection.send(call.message):
+        if self._connection.send(wire.pack_request(call.request)):
             call.tries += 1
 
     def _receive(self, kind: Kind, payload: bytes) -> None:
@@ -267,12 +280,23 @@ class RemoteBackend:
     def _lost(self) -> None:
         """The engine has ended: nothing reads the slots any more, and nobody answers what it had."""
         self._waiting = 0
+        assert self._slots is not None
+        running = self._slots.running()
         for id, call in list(self._calls.items()):
-            if call.tries >= _MOST_TRIES:
-                error = "The engine ended while it had this request, twice; try again later."
+            if call.request.slot in running and call.request.alone:
+                log.error("a request ended the engine twice, the second time alone; its like are refused from now on")
+                self._deadly.add(self._content(call.known, call.request, call.lease))
+                _fail(call, _deadly())
+            elif call.request.slot in running:
+                call.request = replace(call.request, alone=True)
+            elif call.tries >= _MOST_TRIES:
+                error = "One engine after the other ended while it had this request; try again later."
                 _fail(call, EngineUnavailable(error, retry_after=_RESTART_RETRY))
             if call.future.done():
                 self._forget(id)
+
+    def _content(self, known: _Known, request: Request, lease: Lease) -> bytes:
+        return fingerprint(known.index, request.lengths, known.places, lease.region())
 
 
 def _read(path: Path) -> Bundle:
@@ -296,6 +320,10 @@ def _row(values: NDArray[np.float32], call: _Call) -> Row:
     if len(values) != start + len(call.known.places):
         raise ProtocolError("an answer of another size")
     return Row(probabilities, values[start:])
+
+
+def _deadly() -> InferenceFailed:
+    return InferenceFailed("The engine ends whenever it runs this input; the same input would end it again.")
 
 
 def _fail(call: _Call, error: ServiceError) -> None:

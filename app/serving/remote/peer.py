@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -23,8 +24,6 @@ from app.serving.remote.wire import Kind, Outbox, ProtocolError, Request, Splitt
 from model.preprocess import Item
 
 log = logging.getLogger(__name__)
-
-_IN_PLACE = Slot()  # the item is where the engine reads it already
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,9 @@ class Peer(asyncio.Protocol):
 
     async def _run(self, request: Request, served: Served, item: Item, tasks: tuple[str, ...]) -> None:
         try:
-            ran = await self._backend.run(served, _IN_PLACE, item, tasks, request.deadline, request.priority)
+            # The item is where the engine reads it already.
+            slot = Slot(alone=request.alone, mark=partial(self._slots.mark, request.slot))
+            ran = await self._backend.run(served, slot, item, tasks, request.deadline, request.priority)
             message = self._answer(request.id, ran, tasks)
         except ServiceError as error:
             message = wire.pack_error(request.id, error)

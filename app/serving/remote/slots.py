@@ -3,6 +3,9 @@
 The memory is the worker's own and has no name, so nothing is left of it when the last process that maps it ends,
 however it ends. A slot is taken until all who hold it have let go of it: the request, a thread that still decodes into
 it although the request was given up, and the engine until it has answered.
+
+Before the slots, the memory has a byte for each, which the engine sets while it runs what is in the slot: where the
+engine is killed by what it runs, the worker finds there what that was.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from model.config import Config, TextModality
 
 _ALIGNMENT = 64  # a cache line
+_PAGE = mmap.ALLOCATIONGRANULARITY
 _SEALS = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
 
 
@@ -57,6 +61,11 @@ def slot_bytes(configs: Iterable[Config]) -> int:
     """Bytes of a slot that fits a request to any of these bundles."""
     sizes = [sum(_aligned(place.nbytes) for place in layout(config).values()) for config in configs]
     return max([_ALIGNMENT, *sizes])
+
+
+def _marks_bytes(count: int) -> int:
+    """Bytes before the slots; whole pages, so that the engine can map them by themselves."""
+    return -(-count // _PAGE) * _PAGE
 
 
 def _aligned(nbytes: int) -> int:
@@ -97,11 +106,13 @@ class Slots:
         """`count` slots of `nbytes` each. Memory is used up only as slots are first written to. Raises OSError."""
         self.count = count
         self.nbytes = nbytes
+        self._start = _marks_bytes(count)
+        size = self._start + count * nbytes
         self.fd = os.memfd_create("trunkline-slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.fd, count * nbytes)
+        os.ftruncate(self.fd, size)
         # The engine reads what it mapped; memory that shrank under it would kill it.
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, sum(getattr(fcntl, seal) for seal in _SEALS))
-        self._memory = mmap.mmap(self.fd, count * nbytes)
+        self._memory = mmap.mmap(self.fd, size)
         self.lock = threading.Lock()
         # The last one given back is the next one taken: it is still in the processor's cache.
         self.free = list(reversed(range(count)))
@@ -118,7 +129,13 @@ class Slots:
 
     def region(self, index: int) -> NDArray[np.uint8]:
         """A slot's memory, uint8 [nbytes]."""
-        return np.frombuffer(self._memory, np.uint8, self.nbytes, index * self.nbytes)
+        return np.frombuffer(self._memory, np.uint8, self.nbytes, self._start + index * self.nbytes)
+
+    def running(self) -> set[int]:
+        """The slots that the engine ran when it ended; to be asked once for each engine that has ended."""
+        found = {index for index, mark in enumerate(self._memory[: self.count]) if mark}
+        self._memory[: self.count] = bytes(self.count)
+        return found
 
     def close(self) -> None:
         """Close the descriptor. The memory lives as long as something refers to it."""
@@ -130,19 +147,26 @@ class SlotReader:
 
     def __init__(self, fd: int, count: int, nbytes: int) -> None:
         """Map the memory behind `fd`, which stays the caller's to close. Raises ValueError where it is too small."""
-        if count < 1 or nbytes < 1 or os.fstat(fd).st_size != count * nbytes:
+        self._start = _marks_bytes(count)
+        size = self._start + count * nbytes
+        if count < 1 or nbytes < 1 or os.fstat(fd).st_size != size:
             raise ValueError("the shared memory does not have the announced size")
         if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK == 0:
             raise ValueError("the shared memory could shrink")
         self._count = count
         self._nbytes = nbytes
-        self._memory = mmap.mmap(fd, count * nbytes, access=mmap.ACCESS_READ)
+        self._memory = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+        self._marks = mmap.mmap(fd, self._start)
 
     def region(self, index: int) -> NDArray[np.uint8]:
         """A slot's memory, read-only uint8 [nbytes]. Raises ValueError for a slot that is none."""
         if not 0 <= index < self._count:
             raise ValueError(f"no slot {index}")
-        return np.frombuffer(self._memory, np.uint8, self._nbytes, index * self._nbytes)
+        return np.frombuffer(self._memory, np.uint8, self._nbytes, self._start + index * self._nbytes)
+
+    def mark(self, index: int, running: bool) -> None:
+        """Say in the memory itself whether the engine runs what is in a slot."""
+        self._marks[index] = running
 
 
 def write_item(

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from app import errors
 from app.errors import ServiceError
 
-VERSION = 1
+VERSION = 2
 _LARGEST = 1 << 24  # bytes of a message; the largest real one, an answer, is far below it
 _HEAD = struct.Struct("=IB")
-_REQUEST = struct.Struct("=QHIdhH")
+_REQUEST = struct.Struct("=QHIdh?H")
 _ANSWER = struct.Struct("=QddII")
 _ERROR = struct.Struct("=Qd")
 _ID = struct.Struct("=Q")
@@ -60,6 +60,7 @@ class Request:
     slot: int
     deadline: float
     priority: int
+    alone: bool  # nothing else is to run with it
     lengths: tuple[int, ...]  # of each modality, see `slots.write_item`
     tasks: tuple[int, ...]  # their places in the bundle; empty for all
 
@@ -94,8 +95,9 @@ def pack_id(kind: Kind, id: int) -> bytes:
 def pack_request(request: Request) -> bytes:
     """REQUEST."""
     head = _REQUEST.pack(
-        request.id, request.bundle, request.slot, request.deadline, request.priority, len(request.lengths)
-    )
+        request.id, request.bundle, request.slot, request.deadline, request.priority, request.alone,
+        len(request.lengths),
+    )  # fmt: skip
     numbers = (*request.lengths, *request.tasks)
     return pack(Kind.REQUEST, head + struct.pack(f"={len(numbers)}H", *numbers))
 
@@ -135,11 +137,11 @@ def unpack_id(payload: bytes) -> int:
 def unpack_request(payload: bytes) -> Request:
     """REQUEST. Raises ProtocolError."""
     try:
-        id, bundle, slot, deadline, priority, modalities = _REQUEST.unpack_from(payload)
+        id, bundle, slot, deadline, priority, alone, modalities = _REQUEST.unpack_from(payload)
         numbers = struct.unpack(f"={(len(payload) - _REQUEST.size) // 2}H", payload[_REQUEST.size :])
     except struct.error as error:
         raise ProtocolError("a broken request") from error
-    return Request(id, bundle, slot, deadline, priority, numbers[:modalities], numbers[modalities:])
+    return Request(id, bundle, slot, deadline, priority, alone, numbers[:modalities], numbers[modalities:])
 
 
 def unpack_answer(payload: bytes) -> Answer:

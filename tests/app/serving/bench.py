@@ -51,6 +51,8 @@ class GatedRuntime:
         self.gate.set()
         self.calls: list[tuple[int, tuple[str, ...] | None]] = []  # batch size and heads of each forward
         self.poisoned: Callable[[Item], BaseException | None] = lambda item: None
+        self.shuts_at: Callable[[Sequence[Item]], bool] = lambda items: False  # a batch that shuts the gate by itself
+        self.stands = threading.Event()  # set by such a batch
 
     def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
         return Later(partial(self._run, items, tasks))
@@ -58,6 +60,9 @@ class GatedRuntime:
     def _run(self, items: Sequence[Item], tasks: Sequence[str] | None) -> Outputs:
         self.calls.append((len(items), None if tasks is None else tuple(tasks)))
         self._entered.release()
+        if self.shuts_at(items):
+            self.gate.clear()
+            self.stands.set()
         assert self.gate.wait(PATIENCE), "the test left the gate shut"
         for item in items:
             if error := self.poisoned(item):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.serving.answers import shape
-from app.serving.engine import Row
+from app.serving.splitting import Row
 from app.serving.types import Options
 from model.calibration import COVERAGES, Calibration, uncalibrated
 from tests.support.tiny import tiny_config

@@ -190,3 +190,55 @@ def test_misuse_is_an_error() -> None:
     for sizes in ((), (0, 1), (2, 1), (1, 1)):
         with pytest.raises(ValueError, match="ascending"):
             batcher(sizes=sizes)
+
+
+def test_a_limit_bounds_batches_from_then_on_and_can_be_lifted() -> None:
+    subject: Batcher[int] = Batcher(sizes=(1, 2, 4, 8), max_queue=100)
+    subject.add(-1, 0.0, 5)
+    for id in range(30):
+        subject.add(id, 0.1, 5)
+    sizes = []
+    for largest in (8, 4, 3, 1, 8):
+        subject.limit(largest)
+        sizes += [len(run) for run in subject.engine_free(1.0).runs]
+    assert sizes == [8, 4, 2, 1, 8]
+    assert subject.largest == 8
+
+
+def test_a_limit_below_every_size_is_a_size_of_its_own() -> None:
+    subject: Batcher[int] = Batcher(sizes=(4, 8), max_queue=100)
+    subject.limit(2)
+    for id in range(6):
+        subject.add(id, 0.0, 5)
+    assert [len(run) for _ in range(3) for run in subject.engine_free(1.0).runs] == [2, 2, 1]
+
+
+def test_after_a_limit_a_batch_ahead_need_not_be_as_large_as_those_before() -> None:
+    subject = batcher(sizes=(1, 2, 4), slots=2)
+    for name in "abcdefghijk":
+        subject.add(name, 0.0, 5)
+    assert subject.engine_free(1.0).runs == (("c", "d", "e", "f"),)
+    subject.limit(2)
+    assert subject.engine_free(2.0).runs == (("g", "h"),)
+
+
+def test_what_is_to_run_alone_shares_neither_batch_nor_engine() -> None:
+    subject = batcher(slots=2)
+    assert subject.add("a", 0.0, 5).runs == (("a",),)
+    assert subject.add("x", 0.0, 5, alone=True) == Step(), "another batch runs"
+    for name in "bc":
+        assert subject.add(name, 0.1, 5) == Step(), "and nothing overtakes it"
+    assert subject.engine_free(1.0).runs == (("x",),)
+    assert subject.add("d", 1.0, 5) == Step(), "nothing runs beside it, though there is a place"
+    assert subject.engine_free(2.0).runs == (("b", "c", "d"),)
+
+
+def test_two_that_are_to_run_alone_run_one_after_the_other() -> None:
+    subject = batcher(slots=2)
+    assert subject.add("x", 0.0, 5, alone=True).runs == (("x",),)
+    assert subject.add("y", 0.0, 5, alone=True) == Step()
+    assert subject.cancel("y")
+    subject.add("z", 0.0, 5, alone=True)
+    assert subject.engine_free(1.0).runs == (("z",),)
+    assert subject.engine_free(2.0) == Step()
+    assert subject.add("a", 2.0, 5).runs == (("a",),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,7 @@ from app.serving.remote.server import EngineServer
 from app.serving.types import ServingConfig
 from app.telemetry.metrics import Metrics
 from model.bundle import Bundle
+from model.preprocess import Item
 from tests.app.serving.bench import PATIENCE, GatedRuntime, InlinePool
 
 
@@ -35,6 +36,7 @@ class House:
         self.listener.listen()
         self.address = "\0" + self.listener.getsockname()[1:].decode()
         self.runtimes: list[GatedRuntime] = []
+        self.shuts_at: Callable[[Sequence[Item]], bool] = lambda items: False  # of engines that are started later
         self.pipelines: list[Pipeline] = []
         self.backends: list[RemoteBackend] = []
         self.local: LocalBackend | None = None
@@ -51,13 +53,15 @@ class House:
     async def start_engine(self) -> None:
         self.local = LocalBackend(self.config, Metrics(), self._make_runtime)
         served = [await self.local.load(path) for path in self.config.bundles]
+        self.runtime.shuts_at = self.shuts_at
         self.server = EngineServer(self.listener, self.local, served)
 
     async def end_engine(self) -> None:
-        """What its process's end looks like from outside."""
+        """What its process's end looks like from outside: it says no more, whatever it was at."""
         if self.server is None or self.local is None:
             return
         self.server.close()
+        await self.until(lambda: not any(backend.alive for backend in self.backends))
         for runtime in self.runtimes:
             runtime.gate.set()
         assert await self.local.stop(PATIENCE)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from app.errors import EngineUnavailable, InferenceFailed, QueueFull
 from app.intake.pool import IntakePool
 from app.intake.prepare import Prepared
 from app.serving.types import Answer, Options
-from tests.app.serving.bench import ALL, PATIENCE, numbers, outcome, parts, running, settle
+from model.preprocess import Item
+from tests.app.serving.bench import ALL, PATIENCE, numbers, outcome, parts, picture, png, running, settle
 from tests.app.serving.remote.setup import House, house
 
 pytestmark = pytest.mark.anyio
@@ -143,7 +145,7 @@ async def test_a_thread_that_still_decodes_keeps_the_slot_of_a_request_that_was_
 
 async def test_errors_of_the_engine_arrive_as_they_are(tiny_bundle: Path) -> None:
     async with house(tiny_bundle, max_queue=1) as remote:
-        remote.runtime.poisoned = lambda item: ValueError("no")
+        remote.runtime.poisoned = lambda item: ValueError("no") if has(0, [item]) else None
         assert isinstance(await outcome(ask(remote.pipelines[0], 0)), InferenceFailed)
         remote.runtime.poisoned = lambda item: None
         remote.runtime.shut()
@@ -191,26 +193,68 @@ async def test_an_engine_that_ends_is_told_at_once_and_its_successor_answers_wha
             np.testing.assert_allclose(numbers(answer), numbers(alone), atol=2e-5)
 
 
-async def test_a_request_that_two_engines_ended_with_is_not_given_to_a_third(tiny_bundle: Path) -> None:
+def has(seed: int, items: Sequence[Item]) -> bool:
+    return any("image" in item and np.array_equal(item["image"], picture(seed)) for item in items)
+
+
+async def test_what_ends_every_engine_is_found_refused_alone_and_not_let_in_again(tiny_bundle: Path) -> None:
+    """1 to 4 run together when an engine ends; it is 2 that ends them. 5 only waits."""
+
+    def send(seed: int) -> asyncio.Future[Answer]:
+        return asyncio.ensure_future(remote.pipelines[0].predict({"image": png(seed), "text": "red"}, ALL))
+
     async with house(tiny_bundle) as remote:
-        for _ in range(2):
-            remote.runtime.shut()
-            if len(remote.runtimes) == 1:
-                call = asyncio.ensure_future(ask(remote.pipelines[0], 0))
-            else:
-                await remote.until(lambda: remote.pipelines[0].state == "ready")
-            await remote.runtime.entered()
-            await remote.end_engine()
-            await remote.until(lambda: remote.pipelines[0].state == "failed")
-            if len(remote.runtimes) == 1:
-                assert not call.done()
-            else:
-                ended = await outcome(call)
-            await remote.start_engine()
-        assert isinstance(ended, EngineUnavailable)
-        assert ended.retry_after
+        (backend,) = remote.backends
+        remote.runtime.shut()
+        calls = [send(0)]
+        await remote.runtime.entered()
+        calls += [send(seed) for seed in range(1, 6)]
+        await remote.until(lambda: remote.local and remote.local.waiting == 5)
+        remote.runtime.shuts_at = lambda items: len(items) == 4
+        remote.runtime.gate.set()
+        await remote.until(remote.runtime.stands.is_set)
+        await remote.end_engine()
+        assert not any(call.done() for call in calls[1:])
+
+        remote.shuts_at = lambda items: has(2, items)
+        await remote.start_engine()
+        loaded = len(remote.runtime.calls)
+        await remote.until(remote.runtime.stands.is_set)
+        assert [size for size, _ in remote.runtime.calls[loaded:]] == [1] * 2, "1 and 2, one by one"
+        await remote.end_engine()
+        refused = await outcome(calls[2])
+        assert isinstance(refused, InferenceFailed)
+        assert "ends whenever it runs this input" in refused.detail
+
+        await remote.start_engine()
         await remote.until(lambda: remote.pipelines[0].state == "ready")
-        assert isinstance(await outcome(ask(remote.pipelines[0], 1)), Answer)
+        for call in [*calls[:2], *calls[3:]]:
+            assert isinstance(await outcome(call), Answer)
+        assert isinstance(await outcome(send(2)), InferenceFailed)
+        assert isinstance(await outcome(send(1)), Answer)
+        assert not remote.runtime.stands.is_set()
+        assert backend.slots_taken == 0
+
+
+async def test_a_request_that_only_waits_outlives_engines_but_not_any_number_of_them(tiny_bundle: Path) -> None:
+    async with house(tiny_bundle) as remote:
+        remote.runtime.shuts_at = remote.shuts_at = lambda items: not has(0, items)
+        calls = [asyncio.ensure_future(ask(remote.pipelines[0], seed)) for seed in (1, 2, 4, 0)]
+        for ended in range(1, 6):
+            await remote.until(remote.runtime.stands.is_set)
+            await remote.until(lambda: remote.local and remote.local.waiting)
+            assert not calls[-1].done()
+            await remote.end_engine()
+            if ended < 5:
+                await remote.start_engine()
+        refused = [await outcome(call) for call in (calls[0], calls[1], calls[-1])]
+        assert [type(error) for error in refused] == [InferenceFailed, InferenceFailed, EngineUnavailable]
+        assert isinstance(refused[-1], EngineUnavailable)
+        assert refused[-1].retry_after
+        assert not calls[2].done(), "it was run for the first time, and is to be run alone"
+        remote.shuts_at = lambda items: False
+        await remote.start_engine()
+        assert isinstance(await outcome(calls[2]), Answer)
 
 
 async def test_a_worker_that_goes_leaves_nothing_behind(tiny_bundle: Path) -> None:

@@ -78,6 +78,18 @@ def test_the_engine_cannot_write(slots: Slots) -> None:
         reader.region(0)[0] = 1
 
 
+def test_what_the_engine_ran_is_known_when_it_has_ended(slots: Slots) -> None:
+    reader = SlotReader(slots.fd, slots.count, slots.nbytes)
+    assert slots.running() == set()
+    for index in range(3):
+        reader.mark(index, True)
+    reader.mark(1, False)
+    del reader
+    assert slots.running() == {0, 2}
+    assert slots.running() == set()
+    assert not slots.region(0).any()
+
+
 def test_a_slot_is_taken_until_its_last_holder_lets_go(slots: Slots) -> None:
     leases = [lease for lease in (slots.take(), slots.take(), slots.take()) if lease]
     assert sorted(lease.index for lease in leases) == [0, 1, 2]
@@ -131,9 +143,9 @@ def test_memory_that_is_too_small_or_could_shrink_is_not_mapped(slots: Slots) ->
     with pytest.raises(PermissionError):
         os.ftruncate(slots.fd, 1)
     fd = os.memfd_create("loose", os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, 64)
+    os.ftruncate(fd, os.fstat(slots.fd).st_size - 2 * slots.nbytes)
     with pytest.raises(ValueError, match="shrink"):
-        SlotReader(fd, 1, 64)
+        SlotReader(fd, 1, slots.nbytes)
     os.close(fd)
 
 

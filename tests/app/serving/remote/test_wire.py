@@ -26,6 +26,7 @@ times = st.floats(allow_nan=False)
         slot=st.integers(0, 2**32 - 1),
         deadline=times,
         priority=st.integers(-(2**15), 2**15 - 1),
+        alone=st.booleans(),
         lengths=shorts,
         tasks=shorts,
     )

@@ -1,0 +1,114 @@
+"""A batch that fails is split and run again, so that an item which breaks the network fails alone.
+
+The same halving finds the size that there is memory for, where a batch was too large for the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.errors import EngineUnavailable, InferenceFailed, ServiceError
+from app.serving.runtime import Runtime, lacks_memory
+from model.outputs import Outputs
+from model.preprocess import Item
+
+log = logging.getLogger(__name__)
+
+_MEMORY_RETRY = 2.0  # seconds; whoever else takes the memory may be done by then
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item's share of a batch's outputs."""
+
+    probabilities: dict[str, np.ndarray]  # task -> [C], see model.outputs.Outputs
+    alpha: np.ndarray  # [M]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What runs together: items of one bundle, and the heads that any of them asks for (None: all)."""
+
+    runtime: Runtime
+    items: Sequence[Item]
+    tasks: tuple[str, ...] | None
+    probe: Item | None = None  # an item that the runtime has answered, to tell a bad item from a broken device
+
+
+class Run:
+    """One batch's way through the engine, in one of its threads."""
+
+    def __init__(self, batch: Batch, starting: contextlib.AbstractContextManager[object]) -> None:
+        """`starting` is held while the runtime starts a batch, not while it runs."""
+        self.batch = batch
+        self.since = time.monotonic()  # when the forward that runs now began; read by other threads
+        self.longest = 0.0  # seconds of a forward
+        self.short_of_memory: int | None = None  # the smallest part of the batch that there was no memory for
+        self.nothing_works = False  # whether even the probe fails
+        self._starting = starting
+
+    def results(self) -> list[Row | ServiceError]:
+        """What became of each item, in their order. Raises nothing."""
+        return self._run(self.batch.items)
+
+    def _run(self, items: Sequence[Item]) -> list[Row | ServiceError]:
+        self.since = time.monotonic()
+        try:
+            with self._starting:
+                pending = self.batch.runtime.start(items, self.batch.tasks)
+            rows = _rows(pending.result(), len(items))
+            self.longest = max(self.longest, time.monotonic() - self.since)
+            return rows
+        except BaseException as error:  # the thread outlives even SystemExit in a forward
+            lacking = lacks_memory(error)
+            if lacking:
+                self.short_of_memory = len(items)
+            if len(items) == 1:
+                log.exception("the network failed on one item")
+            else:
+                name = type(error).__name__
+                log.warning("a batch of %d failed (%s); trying its halves", len(items), name)
+        # Outside of the handler: what was raised refers to what the forward had allocated.
+        if len(items) == 1:
+            return [self._why_alone(lacking)]
+        middle = len(items) // 2
+        return self._run(items[:middle]) + self._run(items[middle:])
+
+    def _why_alone(self, lacking: bool) -> ServiceError:
+        if lacking:
+            detail = "The device had no memory left for this request; try again later."
+            return EngineUnavailable(detail, retry_after=_MEMORY_RETRY)
+        if self._broken():
+            return EngineUnavailable("The engine has failed; it is started again.", retry_after=_MEMORY_RETRY)
+        return InferenceFailed("The network failed on this input; the same input is likely to fail again.")
+
+    def _broken(self) -> bool:
+        """Whether the fault is not the item's: an item that was answered before fails as well."""
+        if self.batch.probe is None or self.nothing_works:
+            return self.nothing_works
+        self.since = time.monotonic()
+        try:
+            with self._starting:
+                pending = self.batch.runtime.start([self.batch.probe])
+            pending.result()
+        except BaseException as error:
+            self.nothing_works = not lacks_memory(error)
+        return self.nothing_works
+
+
+def _rows(outputs: Outputs, count: int) -> list[Row | ServiceError]:
+    finite = np.ones(count, dtype=np.bool_)
+    for values in outputs.probabilities.values():
+        finite &= np.isfinite(values).reshape(count, -1).all(axis=1)
+    return [
+        Row({task: values[index] for task, values in outputs.probabilities.items()}, outputs.alpha[index])
+        if good
+        else InferenceFailed("The network gave no finite answer for this input.")
+        for index, good in enumerate(finite.tolist())
+    ]
