@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
-import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import orjson
 from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from app.api.json_body import parse
 from app.api.problems import Malformed
 from app.api.split import Part, plain_boundary, split
 from app.errors import TooLarge
@@ -23,6 +22,8 @@ MAX_PARTS = 128
 OPTION_BYTES = 64 << 10  # of one option
 _OVERHEAD = 256 << 10  # boundaries, part headers and options of one body
 _LARGE = 1 << 20  # a JSON body from here on is parsed off the event loop
+_LONGEST_TYPE = 1024  # characters of a Content-Type; a boundary has 70 at most, and browsers' have some 40
+_BREAK = re.compile(rb"[ \t\r\n]")
 _WHOLE = 1 << 20  # a multipart body up to here may be held whole before it is parsed
 
 
@@ -96,10 +97,14 @@ class _Collector:
     """Callbacks of the multipart parser: puts parts together and minds their limits."""
 
     def __init__(self, content_type: str, limits: PartLimits) -> None:
+        if len(content_type) > _LONGEST_TYPE:
+            raise Malformed("The Content-Type is too long, or its boundary is; let the HTTP client set it.")
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
             raise Malformed("The Content-Type of a multipart body needs a boundary; let the HTTP client set it.")
         self._limits = limits
+        self._delimiter = b"\r\n--" + boundary
+        self._delimiters = 0
         self._parts: list[Part] = []
         self._ended = False
         self._begin()
@@ -121,6 +126,10 @@ class _Collector:
             raise Malformed(f"The boundary of the multipart body cannot be used: {error}.") from None
 
     def feed(self, chunk: bytes) -> None:
+        # A delimiter that ends no part is data to the parser, but costs it as much as a part does.
+        self._delimiters += chunk.count(self._delimiter)
+        if self._delimiters > 2 * MAX_PARTS:
+            raise _too_many_parts()
         try:
             self._parser.write(chunk)
         except MultipartParseError as error:
@@ -133,7 +142,7 @@ class _Collector:
 
     def _begin(self) -> None:
         if len(self._parts) == MAX_PARTS:
-            raise TooLarge(f"The body has more than {MAX_PARTS} parts.")
+            raise _too_many_parts()
         self._headers: dict[bytes, bytes] = {}
         self._field = b""
         self._value = b""
@@ -175,33 +184,14 @@ class _Collector:
         self._ended = True
 
 
+def _too_many_parts() -> TooLarge:
+    return TooLarge(f"The body has more than {MAX_PARTS} parts; send one for each input and option.")
+
+
 async def read_json(stream: AsyncIterator[bytes], limits: PartLimits, on_size: Callable[[int], None]) -> dict[str, Any]:
     """The object that a JSON body holds. Raises Malformed, or TooLarge as soon as the limit is passed."""
     body = b"".join([chunk async for chunk in _bounded(stream, limits.total_json, on_size)])
-    document = await asyncio.to_thread(_parse, body) if len(body) > _LARGE else _parse(body)
-    if not isinstance(document, dict):
-        raise Malformed("The JSON body must be an object.")
-    return document
-
-
-def _parse(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    # orjson refuses lone surrogates in strings, which JSON allows and people's text holds.
-    try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError:
-        raise Malformed("The JSON body is not UTF-8.") from None
-    except RecursionError:
-        raise Malformed("The JSON body is nested too deeply.") from None
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}.") from None
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a JSON value")
+    return await asyncio.to_thread(parse, body) if len(body) > _LARGE else parse(body)
 
 
 def from_base64(value: str) -> bytes | None:
@@ -211,6 +201,9 @@ def from_base64(value: str) -> bytes | None:
         if not separator or not head.endswith(";base64"):
             return None
     try:
-        return base64.b64decode("".join(value.split()), validate=True)
-    except (binascii.Error, ValueError):
+        data = value.encode("ascii")
+        if _BREAK.search(data):
+            data = data.translate(None, b" \t\r\n")
+        return base64.b64decode(data, validate=True)
+    except ValueError:  # binascii.Error and UnicodeEncodeError are such
         return None
