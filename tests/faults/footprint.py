@@ -13,7 +13,9 @@ class Footprint:
     """Of all processes of a service together."""
 
     pids: tuple[int, ...]
-    memory: int  # bytes, pages that several processes share counted once (PSS)
+    # Bytes; what several processes share is counted once (PSS). Pages of files, such as libraries, are left out: how
+    # much of them counts as the service's depends on what else runs on the machine.
+    memory: int
     descriptors: int
     threads: int
 
@@ -24,7 +26,7 @@ def footprint(service: Service) -> Footprint:
     folders = [Path(f"/proc/{pid}") for pid in pids]
     return Footprint(
         pids,
-        sum(_pss(folder) for folder in folders),
+        sum(_memory(folder) for folder in folders),
         sum(len(list((folder / "fd").iterdir())) for folder in folders),
         sum(len(list((folder / "task").iterdir())) for folder in folders),
     )
@@ -40,8 +42,7 @@ def connections(service: Service) -> int:
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 
-def _pss(folder: Path) -> int:
-    for line in (folder / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return 1024 * int(line.split()[1])
-    raise ValueError(f"{folder}: no Pss in smaps_rollup")
+def _memory(folder: Path) -> int:
+    lines = (folder / "smaps_rollup").read_text().splitlines()[1:]
+    kilobytes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return 1024 * sum(kilobytes[kind] for kind in ("Pss_Anon", "Pss_Shmem", "SwapPss"))
