@@ -13,6 +13,7 @@ import typer
 from pydantic import ByteSize, ValidationError
 from pydantic.fields import FieldInfo
 
+from app.access.command import keys_commands
 from app.settings import Settings
 from model.commands import evaluate_command, train_command
 from model.export.command import export_command
@@ -43,6 +44,7 @@ def _serve(**flags: Any) -> None:
         listener = listen(settings.host, settings.port)
     except AddressInUse as error:
         _fail(str(error))
+    warning = _check_exposure(settings, listener.getsockname()[0])
     address = url(listener)
     typer.echo(f"Trunkline listens on {address} (page: {address}/, API: {address}/docs); loading models ...")
     sys.stdout.flush()
@@ -55,6 +57,8 @@ def _serve(**flags: Any) -> None:
         intake=settings.intake_threads,
         forward=settings.torch_threads,
     )
+    if warning is not None:
+        logger.warning("%s", warning)
     logger.info("%s", plan)
     settings = settings.model_copy(update={"intake_threads": plan.intake, "torch_threads": plan.forward})
     if plan.workers > 1:
@@ -71,6 +75,24 @@ def _serve(**flags: Any) -> None:
         failure = serve(create_app(settings), settings, listener)
     if failure is not None:
         _fail(failure)
+
+
+def _check_exposure(settings: Settings, address: str) -> str | None:
+    """What to warn of, by who reaches the address and what they are asked for. Ends where that must not be."""
+    from app.access.exposure import is_local
+
+    if settings.keys is None and not settings.no_keys and not is_local(address):
+        _fail(
+            f"other machines reach {address}, and no API key is asked for. Do one of these:\n"
+            "  ask for keys:                 trunkline keys add NAME, then serve with --keys keys.json\n"
+            "  listen to this machine alone: --host 127.0.0.1\n"
+            "  let in whoever gets there:    --no-keys, or TRUNKLINE_NO_KEYS=true"
+        )
+    if settings.no_keys:
+        return None if is_local(address) else f"whoever reaches {address} may use this service: no key is asked for"
+    if settings.keys is not None and not settings.keys.exists():
+        return f"{settings.keys} is not there yet, and nobody is let in; make a key: trunkline keys add NAME"
+    return None
 
 
 def _settings(flags: dict[str, Any]) -> Settings:
@@ -97,15 +119,15 @@ def _flag(name: str) -> str:
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     """A setting as a flag that is None unless given, so that the settings' own default and checks hold."""
     assert field.description is not None
+    switch = field.annotation is bool
     option = typer.Option(
         _flag(name),
-        help=f"{field.description[0].upper()}{field.description[1:]}." + _default(field.default),
-        metavar=_metavar(field.annotation),
+        help=f"{field.description[0].upper()}{field.description[1:]}." + ("" if switch else _default(field.default)),
+        metavar=None if switch else _metavar(field.annotation),
         show_default=False,
     )
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
-    )
+    annotation = Annotated[bool | None, option] if switch else Annotated[str | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _metavar(annotation: Any) -> str:
@@ -117,7 +139,7 @@ def _metavar(annotation: Any) -> str:
         return f"{_metavar(arguments[0])},..."
     if arguments:
         return _metavar(arguments[0])
-    return {int: "N", float: "SECONDS", ByteSize: "SIZE", Path: "FOLDER"}.get(annotation, "TEXT")
+    return {int: "N", float: "SECONDS", ByteSize: "SIZE", Path: "PATH"}.get(annotation, "TEXT")
 
 
 def _default(default: Any) -> str:
@@ -141,6 +163,7 @@ def _add_serve() -> None:
 
 
 _add_serve()
+cli.add_typer(keys_commands)
 cli.command("init")(init_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)

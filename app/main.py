@@ -13,7 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import __version__
+from app.access.gate import Gate
+from app.access.usage import Usage
 from app.api import docs, health, metrics, models, openapi, predict, problems
+from app.api.access import KeyAccess, LocalAccess
 from app.api.direct import Application, Direct
 from app.api.envelope import Envelope
 from app.intake import IntakePool, prepare
@@ -34,8 +37,11 @@ def create_app(
     *,
     make_runtime: MakeRuntime | None = None,
     make_backend: MakeBackend | None = None,
+    usage: Usage | None = None,
 ) -> FastAPI:
     """The service as an ASGI application. `make_runtime` replaces what runs the networks, `make_backend` where.
+
+    `usage`: where the use of API keys is counted; in this process alone when None.
 
     Models load after the application has started, so probes answer meanwhile. Where they cannot be loaded, the
     application stays up and says so in its probes; `app.state.on_failure`, if somebody sets it, hears the reason.
@@ -63,12 +69,13 @@ def create_app(
             await pipeline.drain(settings.drain_timeout)
             pool.close()
 
-    app = Application(title="Trunkline", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = Application(title="Trunkline", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.settings = settings
     app.state.pipeline = pipeline
     app.state.metrics = counted
     app.state.scrape = scrape
     app.state.predict = predict.Endpoint(pipeline, settings, counted)
+    gate = None if settings.keys is None or settings.no_keys else Gate(settings.keys, usage)
     direct: ASGIApp = Direct(app.state.predict)
     app.state.on_failure = app.state.on_ready = None
     problems.install(app)
@@ -76,14 +83,23 @@ def create_app(
         app.include_router(router)
     docs.install(app)
     app.include_router(page)
-    openapi.install(app)
+    openapi.install(app, gate)
+    access: Callable[[ASGIApp], ASGIApp] | None = None
+    if gate is not None:
+        access = partial(KeyAccess, gate=gate, metrics=counted)
+    elif not settings.no_keys:
+        access = LocalAccess
+    # Inside CORS, because a browser's question what it may send comes without a key.
+    if access is not None:
+        app.add_middleware(access)
+        direct = access(direct)
     if settings.cors_origins:
         cors = partial(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-Id", "X-Deadline-Ms"],
-            expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-Id", "X-Deadline-Ms"],
+            expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "WWW-Authenticate"],
         )
         app.add_middleware(cors)
         direct = cors(direct)

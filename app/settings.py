@@ -99,6 +99,14 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call the service, separated by commas; none by default"
     )
+    keys: Path | None = Field(
+        default=None,
+        description="file of API keys, which `trunkline keys add` makes; when set, who asks needs a key",
+    )
+    no_keys: bool = Field(
+        default=False,
+        description="ask nobody for a key, even on an address that other machines reach, and whatever keys says",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["plain", "json"] = Field(
         default="plain", description="one readable line or one JSON object a record"

@@ -1,4 +1,4 @@
-"""What every request gets, whichever endpoint it reaches: an id, a last-resort answer, and an orderly end."""
+"""What every request gets, wherever it leads: an id, security headers, a last-resort answer, an orderly end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
+from app.api.security import Headers, headers_for
 
 # A client that was refused before its upload was read may go on sending for this long. Closing at once would reset
 # the connection, and with it take the refusal from a client that reads only after it has sent everything.
@@ -56,7 +57,8 @@ class Envelope:
         if not _SANE_ID.fullmatch(request_id):
             request_id = secrets.token_hex(8).encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
-        exchange = _Exchange(request_id, unread, droppable, self.closing, receive, send)
+        headers = (*headers_for(scope["path"]), (b"x-request-id", request_id))
+        exchange = _Exchange(headers, unread, droppable, self.closing, receive, send)
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
@@ -71,11 +73,11 @@ class Envelope:
 class _Exchange:
     """One request's messages, watched on their way through."""
 
-    __slots__ = ("_closing", "_droppable", "_receive", "_request_id", "_send", "_unread", "started")
+    __slots__ = ("_closing", "_droppable", "_headers", "_receive", "_send", "_unread", "started")
 
     def __init__(
         self,
-        request_id: bytes,
+        headers: Headers,
         unread: bool,
         droppable: bool,
         closing: Callable[[], bool],
@@ -84,7 +86,7 @@ class _Exchange:
     ) -> None:
         self.started = False
         self._closing = closing
-        self._request_id = request_id
+        self._headers = headers  # added to those of the answer
         self._unread = unread  # whether some of the request's body may still be on its way
         self._droppable = droppable  # whether the server may drop that
         self._receive = receive
@@ -99,7 +101,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            headers = [*message.get("headers", ()), *self._headers]
             closing = self._closing()
             if self._unread and self._droppable and message["status"] == _FULL and not closing:
                 self._unread = False

@@ -8,12 +8,16 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app.api.openapi import problems
+from app.api.problems import KEY_REFUSALS
 
 router = APIRouter(tags=["metrics"])
 
 
 @router.get(
-    "/metrics", response_class=PlainTextResponse, summary="Metrics in Prometheus' text format", responses=problems()
+    "/metrics",
+    response_class=PlainTextResponse,
+    summary="Metrics in Prometheus' text format",
+    responses=problems(*KEY_REFUSALS),
 )
 async def metrics(request: Request) -> Response:
     """Requests by outcome, requests in flight, queue length, batch sizes, seconds by stage."""

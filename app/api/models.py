@@ -6,6 +6,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from app.api.openapi import problems
+from app.api.problems import KEY_REFUSALS
 from app.api.ready import require_loaded
 from app.api.schemas import ModelDescription, ModelList
 from app.errors import EngineUnavailable, UnknownModel
@@ -13,7 +14,12 @@ from app.errors import EngineUnavailable, UnknownModel
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models", response_model=ModelList, summary="List the models", responses=problems(EngineUnavailable))
+@router.get(
+    "/models",
+    response_model=ModelList,
+    summary="List the models",
+    responses=problems(EngineUnavailable, *KEY_REFUSALS),
+)
 async def models(request: Request) -> Response:
     """Every model with its inputs and tasks, the default one first."""
     registry = require_loaded(request).registry
@@ -26,7 +32,7 @@ async def models(request: Request) -> Response:
     "/models/{name}",
     response_model=ModelDescription,
     summary="Describe a model",
-    responses=problems(UnknownModel, EngineUnavailable),
+    responses=problems(UnknownModel, EngineUnavailable, *KEY_REFUSALS),
 )
 async def model(request: Request, name: str) -> Response:
     """Inputs, tasks with their labels, the relation between tasks, provenance and measured quality."""

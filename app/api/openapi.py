@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
 from app import __version__
+from app.access.gate import Gate
 from app.api.problems import KINDS, MEDIA_TYPE, InternalError, document
 from app.api.schemas import Problem
+from app.api.scopes import may_know, scope_of
 from app.errors import ServiceError
 from app.serving.pipeline import Pipeline
 from model.config import Config, ImageModality
@@ -17,6 +20,7 @@ from model.config import Config, ImageModality
 _EXAMPLE_ID = "5f0c2ab8d1e94c07"
 _SUMMARY = "One photo and its text go in, once. One shared trunk runs, once. Every task's head answers."
 _REF = "#/components/schemas/"
+_KEY = "key"  # the security scheme's name
 
 OPTION_SCHEMAS: dict[str, dict[str, Any]] = {
     "tasks": {
@@ -74,6 +78,10 @@ def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
             told["description"] += f"; {kind.title[0].lower()}{kind.title[1:]}"
         value = document(error.code, kind, kind.example, _EXAMPLE_ID)
         told["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": kind.title, "value": value}
+        if kind.status in (401, 403):
+            told["headers"] = {
+                "WWW-Authenticate": {"description": "how to authenticate (RFC 6750)", "schema": {"type": "string"}}
+            }
         if kind.retry_after is not None:
             told["headers"] = {
                 "Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}
@@ -81,28 +89,40 @@ def problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def install(app: FastAPI) -> None:
-    """Make `/openapi.json` describe the models that are loaded by the time it is asked for."""
+def install(app: FastAPI, gate: Gate | None) -> None:
+    """Make `/openapi.json` describe the models that are loaded by the time it is asked for.
+
+    `gate`: where keys are asked for, who comes without one is told nothing of the models.
+    """
     base: dict[str, Any] = {}
 
-    def openapi() -> dict[str, Any]:
+    def openapi(known: bool = True) -> dict[str, Any]:
         if not base:
-            base.update(_base(app))
+            base.update(_base(app, guarded=gate is not None))
         pipeline: Pipeline = app.state.pipeline
-        names = pipeline.registry.names()
+        names = pipeline.registry.names() if known else []
         configs = [pipeline.registry.get(name).bundle.config for name in names]
         operation = {**base["paths"]["/predict"]["post"], "requestBody": _request_body(configs, names)}
         return {**base, "paths": {**base["paths"], "/predict": {"post": operation}}}
 
+    @app.get("/openapi.json", include_in_schema=False)
+    async def described(request: Request) -> JSONResponse:
+        return JSONResponse(openapi(may_know(gate, request.scope["headers"])))
+
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def _base(app: FastAPI) -> dict[str, Any]:
+def _base(app: FastAPI, guarded: bool) -> dict[str, Any]:
     base = get_openapi(title="Trunkline", version=__version__, summary=_SUMMARY, routes=app.routes)
     schemas = base["components"]["schemas"]
     schemas["Problem"] = Problem.model_json_schema(ref_template=_REF + "{model}")
-    for path in base["paths"].values():
+    if guarded:
+        about = "an API key: `trunkline keys add NAME` makes one"
+        base["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer", "description": about}}
+    for name, path in base["paths"].items():
         for operation in path.values():
+            if guarded and (scope := scope_of(name)) is not None:
+                operation["security"] = [{_KEY: [scope]}]
             # FastAPI adds its own shape of 422 to whatever has a parameter; nothing here answers in that shape.
             if "422" in operation["responses"] and "HTTPValidationError" in str(operation["responses"]["422"]):
                 del operation["responses"]["422"]

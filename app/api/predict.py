@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope
 from app.api.asked import Asked, asked_in_json, asked_in_parts, model_of_json, model_of_parts
 from app.api.body import PartLimits, read_json, read_multipart
 from app.api.openapi import HEADER_PARAMETERS, problems
-from app.api.problems import InternalError, Malformed, UnknownPart, UnsupportedMediaType
+from app.api.problems import KEY_REFUSALS, InternalError, Malformed, UnknownPart, UnsupportedMediaType
 from app.api.schemas import Prediction
 from app.errors import (
     DeadlineExceeded,
@@ -58,7 +58,7 @@ _REFUSALS = (
     PATH,
     response_model=Prediction,
     summary="Predict every task from a photo, its text, or both",
-    responses=problems(*_REFUSALS),
+    responses=problems(*_REFUSALS, *KEY_REFUSALS),
     openapi_extra={"parameters": HEADER_PARAMETERS},
 )
 async def predict(request: Request) -> Response:

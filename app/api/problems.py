@@ -13,15 +13,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app.errors import (
+    ConcurrencyExceeded,
     DeadlineExceeded,
     Draining,
     EngineUnavailable,
+    Forbidden,
     InferenceFailed,
     InvalidOption,
     NothingToPredict,
     QueueFull,
+    RateExceeded,
     ServiceError,
     TooLarge,
+    Unauthenticated,
     UndecodableImage,
     UnknownModel,
     UnknownTask,
@@ -80,6 +84,8 @@ class Kind:
 
 KINDS: dict[type[ServiceError], Kind] = {
     Malformed: Kind(400, "Malformed request", "The multipart body ends before its closing boundary."),
+    Unauthenticated: Kind(401, "No valid API key", "Send an API key, as the header 'Authorization: Bearer KEY'."),
+    Forbidden: Kind(403, "Not allowed", "This needs a key with the scope admin; this key has predict."),
     NotFound: Kind(404, "Not found", "Nothing is served at this path; GET /docs lists what is."),
     UnknownModel: Kind(404, "Unknown model", "No model 'shoes'; the models are fashion."),
     MethodNotAllowed: Kind(405, "Method not allowed", "This path takes POST."),
@@ -104,6 +110,15 @@ KINDS: dict[type[ServiceError], Kind] = {
         422, "Picture cannot be decoded", "Part 'image' begins as JPEG but cannot be decoded; it may be cut off."
     ),
     QueueFull: Kind(429, "Too many requests", "The service is at its limit; try again shortly.", retry_after=1),
+    RateExceeded: Kind(
+        429, "Too many requests with this key", "This key may ask 50 times a second; slow down.", retry_after=1
+    ),
+    ConcurrencyExceeded: Kind(
+        429,
+        "Too many requests in flight with this key",
+        "This key may have 8 requests in flight at a time; wait for one to end.",
+        retry_after=1,
+    ),
     InternalError: Kind(500, "Internal error", "The service failed on this request; its log has the request id."),
     InferenceFailed: Kind(500, "Inference failed", "The network failed on this request, and on no other."),
     EngineUnavailable: Kind(503, "No engine", "The model is still loading.", retry_after=2),
@@ -114,6 +129,9 @@ KINDS: dict[type[ServiceError], Kind] = {
         504, "Past deadline", "The deadline passed before the answer was ready; allow more time or try again later."
     ),
 }
+
+# What a request to an endpoint that needs a key can end in before it gets there.
+KEY_REFUSALS = (Unauthenticated, Forbidden, RateExceeded, ConcurrencyExceeded)
 
 
 def document(code: str, kind: Kind, detail: str, request_id: str) -> dict[str, object]:

@@ -69,7 +69,7 @@ def _serve(path: str, request: Request) -> Response:
     found = _ASSETS.get(path)
     if found is None:
         raise HTTPException(404)
-    headers = {"ETag": found.etag, "Cache-Control": found.cache, "X-Content-Type-Options": "nosniff"}
+    headers = {"ETag": found.etag, "Cache-Control": found.cache}
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if found.etag in known:
         return Response(status_code=304, headers=headers)

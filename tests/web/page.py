@@ -27,7 +27,7 @@ class Page:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.browser.get(self.address)
-        self.until(lambda: self.all(".sample img") or self.shown("#problem"))
+        self.until(lambda: self.all(".sample img") or self.shown("#problem") or self.shown("#access"))
         return self
 
     def one(self, selector: str) -> WebElement:

@@ -2,14 +2,29 @@
 
 /** A request that got no answer: `title` and `detail` are for people, `requestId` is for the service's log. */
 export class Problem extends Error {
-  constructor({ title, detail, status, requestId, retryAfter }) {
+  constructor({ title, detail, status, requestId, retryAfter, needsKey }) {
     super(detail || title);
     this.title = title;
     this.detail = detail;
     this.status = status;
     this.requestId = requestId;
     this.retryAfter = retryAfter;
+    this.needsKey = Boolean(needsKey);
   }
+}
+
+// The tab's own storage: gone with the tab, and never sent anywhere by the browser itself.
+const STORED = "trunkline-key";
+
+/** Whether requests are sent with a key. */
+export function hasKey() {
+  return sessionStorage.getItem(STORED) !== null;
+}
+
+/** Send this API key from now on; none for null. */
+export function useKey(key) {
+  if (key === null) sessionStorage.removeItem(STORED);
+  else sessionStorage.setItem(STORED, key);
 }
 
 /** Names of the models that are served, the default one first. */
@@ -51,7 +66,9 @@ export function parseServerTiming(header) {
   return stages;
 }
 
-async function call(path, options = {}) {
+async function call(path, given = {}) {
+  const headers = hasKey() ? { Authorization: `Bearer ${sessionStorage.getItem(STORED)}` } : {};
+  const options = { ...given, headers };
   const started = performance.now();
   let response;
   try {
@@ -74,6 +91,7 @@ async function call(path, options = {}) {
       detail: body?.detail || "",
       status: response.status,
       requestId: body?.request_id || response.headers.get("X-Request-Id"),
+      needsKey: response.headers.has("WWW-Authenticate"),
       retryAfter: Number(response.headers.get("Retry-After")) || null,
     });
   }

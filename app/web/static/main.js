@@ -1,12 +1,12 @@
 // The page: reads what the model takes and answers, asks, and shows what came back.
 import { answerCards, emptyCards, spoken } from "./answers.js";
-import { Problem, describeModel, listModels, predict } from "./api.js";
+import { Problem, describeModel, hasKey, listModels, predict, useKey } from "./api.js";
 import { byId, element } from "./dom.js";
 import { buildInputs } from "./inputs.js";
 import { sampleButtons } from "./samples.js";
 import { timingNodes } from "./timing.js";
 
-const page = { model: null, inputs: null, running: null };
+const page = { model: null, inputs: null, running: null, afterKey: null };
 
 function wire() {
   byId("form").addEventListener("submit", (event) => {
@@ -19,6 +19,14 @@ function wire() {
   byId("model-name").addEventListener("change", (event) => open(event.target.value));
   byId("tasks-all").addEventListener("click", () => checkTasks(true));
   byId("tasks-none").addEventListener("click", () => checkTasks(false));
+  byId("access").addEventListener("submit", (event) => {
+    event.preventDefault();
+    giveKey(byId("key").value.trim());
+  });
+  byId("forget-key").addEventListener("click", () => {
+    useKey(null);
+    window.location.reload();
+  });
   document.addEventListener("paste", (event) => {
     const picture = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
     if (picture && page.inputs?.takePicture(picture)) event.preventDefault();
@@ -37,6 +45,9 @@ async function open(name) {
       name = names[0];
     }
     await load(name);
+    // With keys, metrics are for those whose key says so, and a link cannot send one.
+    byId("metrics").hidden = byId("forget-key").hidden = false;
+    (hasKey() ? byId("metrics") : byId("forget-key")).hidden = true;
     byId("sample-list").replaceChildren(...(await sampleButtons(useSample)));
     byId("samples").hidden = !Object.values(page.model.modalities).some(({ kind }) => kind === "image");
   } catch (error) {
@@ -156,8 +167,27 @@ function showProblem(error, again) {
       ),
     ),
   );
-  byId("problem").hidden = false;
-  reveal(byId("problem"));
+  if (problem.needsKey) askForKey(again);
+  // To be asked for a key for the first time is no problem.
+  byId("problem").hidden = problem.needsKey && !hasKey();
+  if (!byId("problem").hidden) reveal(byId("problem"));
+}
+
+/** Show the field for the key; `again` is what to do once there is one. */
+function askForKey(again) {
+  page.afterKey = again;
+  byId("access").hidden = false;
+  byId("key").value = "";
+  byId("key").focus();
+}
+
+function giveKey(key) {
+  if (key === "") return;
+  // A header holds no other characters, and no key does.
+  useKey(key.replace(/[^\x21-\x7e]/g, "?"));
+  byId("access").hidden = true;
+  byId("problem").hidden = true;
+  page.afterKey();
 }
 
 /** On a narrow screen the answers stand below the form: bring them into view. */
