@@ -18,6 +18,7 @@ from app.settings import Settings
 from model.commands import evaluate_command, train_command
 from model.export.command import export_command
 from model.proposal.command import init_command
+from model.study.command import study_command
 
 logger = logging.getLogger(__name__)
 cli = typer.Typer(name="trunkline", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -168,6 +169,7 @@ cli.command("init")(init_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
 cli.command("export")(export_command)
+cli.command("study")(study_command)
 
 if __name__ == "__main__":
     main()

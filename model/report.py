@@ -10,14 +10,11 @@ import numpy as np
 import torch
 
 from model.bundle import CARD, REPORT, Bundle, write_atomically
-from model.calibration import pattern_key
-from model.config import TextModality
 from model.data.dataset import Split
-from model.inference import run_patterns
-from model.metrics import labelled_rows, measure
+from model.metrics import labelled_rows
 from model.predictor import build_network
+from model.setups import measure_setups, run_setups
 from model.training.batches import BatchMaker
-from model.training.calibrate import blend
 
 
 def evaluate(
@@ -34,25 +31,7 @@ def evaluate(
     network = build_network(bundle)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
     maker = BatchMaker(bundle.config, split, bundle.tokenizers, masked_words)
-    results: dict[str, dict[str, Any]] = {}
-    has_text = any(isinstance(m, TextModality) for m in bundle.config.modalities.values())
-    for masked in (False, True) if has_text else (False,):
-        for pattern, output in run_patterns(network, maker, masked=masked, progress=progress).items():
-            named = [
-                f"masked {name}" if masked and isinstance(bundle.config.modalities[name], TextModality) else name
-                for name in pattern
-            ]
-            if masked and list(pattern) == named:
-                continue
-            entries = bundle.calibration.patterns[pattern_key(pattern)]
-            results[" + ".join(named)] = {
-                name: measure(
-                    task,
-                    blend(bundle.config, task, entries[name], {m: raw[name] for m, raw in output.raw.items()}),
-                    split.labels[name][output.rows],
-                )
-                for name, task in bundle.config.tasks.items()
-            }
+    results = measure_setups(bundle.config, bundle.calibration, run_setups(network, maker, progress), split.labels)
     labelled = {
         name: int(labelled_rows(task, np.asarray(split.labels[name])).sum())
         for name, task in bundle.config.tasks.items()
