@@ -52,10 +52,10 @@ class Protocol(HttpToolsProtocol):
             # No other protocol is spoken, so the request is answered as it is; what follows is not HTTP/1.1.
             self._deaf = True
             self.cycle.keep_alive = False
+        except httptools.HttpParserCallbackError:
+            self._refuse(self._fault or Malformed("The request's target is no path; send the path alone."))
         except httptools.HttpParserError as error:
-            self._refuse(
-                self._fault or Malformed(f"This is no HTTP/1.1 request: {error}; let an HTTP client write it.")
-            )
+            self._refuse(Malformed(f"This is no HTTP/1.1 request: {error}; let an HTTP client write it."))
         else:
             # Of a head that never ends, of trailers and of chunk extensions, only their size is known.
             if self._untold > MAX_HEAD_BYTES:
