@@ -48,6 +48,7 @@ def train_command(
     from model.config import ConfigError, load_config
     from model.data.dataset import load_dataset
     from model.data.faults import DataError
+    from model.network.encoders import resolve_encoders
     from model.training.bundling import give_graph, make_bundle
     from model.training.checkpoint import Checkpoints, ResumeError
     from model.training.trainer import DivergedError, Trainer
@@ -58,6 +59,7 @@ def train_command(
         chosen = _device(device)
         if not out.name or (out.exists() and not out.is_dir()):
             raise BundleError(f"--out {out}: name a folder for the bundle, such as weights/{settings.name}")
+        settings = resolve_encoders(settings)
         with _progress() as progress:
             dataset = load_dataset(settings, data, cache=cache, progress=_loading(progress))
         work = out.with_name(out.name + ".training")

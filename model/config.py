@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from model.encoder_config import BertEncoder, ConvEncoder, ImageEncoder, TextEncoder
+from model.strict import Strict
 
 TaskKind = Literal["multiclass", "multilabel", "binary", "regression", "ordinal"]
 
@@ -19,6 +22,8 @@ TaskKind = Literal["multiclass", "multilabel", "binary", "regression", "ordinal"
 RESERVED_NAMES = frozenset({"tasks", "top_k", "coverage", "explain", "model"})
 # The name of the fused network among the members of the mix, each other one being named for its modality.
 FUSED = "fused"
+# The share of their size that pictures have in the early epochs, where a config asks for small ones.
+SMALL_PICTURES = 0.75
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -30,56 +35,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names each field and what it allows."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_fields(cls, value: Any) -> Any:
-        # Pydantic's own message for a misspelt field does not say which fields there are.
-        if isinstance(value, dict):
-            unknown = [repr(name) for name in value if name not in cls.model_fields]
-            if unknown:
-                raise ValueError(f"no field {', '.join(unknown)}; the fields are {', '.join(cls.model_fields)}")
-        return value
-
-
-class ConvEncoder(_Model):
-    """A residual convolutional network, trained from scratch."""
-
-    kind: Literal["conv"] = "conv"
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    depths: tuple[int, ...] = (1, 2, 2, 2)
-    stem_stride: Literal[1, 2, 4] = 2
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _same_length(self) -> ConvEncoder:
-        if not self.widths or len(self.widths) != len(self.depths):
-            raise ValueError("widths and depths need one entry a stage each, and at least one stage")
-        if min(self.widths) < 1 or min(self.depths) < 1:
-            raise ValueError("widths and depths must be 1 or more")
-        return self
-
-
-class BertEncoder(_Model):
-    """A BERT-style transformer of the `transformers` library, trained from scratch."""
-
-    kind: Literal["bert"] = "bert"
-    width: int = Field(default=128, ge=8)
-    layers: int = Field(default=2, ge=1, le=48)
-    heads: int = Field(default=4, ge=1)
-    feedforward: int = Field(default=512, ge=8)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _divides(self) -> BertEncoder:
-        if self.width % self.heads:
-            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
-        return self
-
-
-class ImageModality(_Model):
+class ImageModality(Strict):
     """A picture: where its file is, the size that it is brought to, the encoder that reads it."""
 
     kind: Literal["image"]
@@ -90,11 +46,11 @@ class ImageModality(_Model):
     background: tuple[Level, Level, Level] = (255, 255, 255)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
-    encoder: ConvEncoder = ConvEncoder()
+    encoder: ImageEncoder = ConvEncoder()
     flip: bool = Field(default=True, description="mirror at random in training")
 
 
-class TextModality(_Model):
+class TextModality(Strict):
     """A text: the columns that it is joined from, its tokenizer's size, the encoder that reads it."""
 
     kind: Literal["text"]
@@ -102,7 +58,11 @@ class TextModality(_Model):
     lowercase: bool = True
     vocab_size: int = Field(default=8000, ge=64, le=250_000)
     max_tokens: int = Field(default=48, ge=4, le=4096)
-    encoder: BertEncoder = BertEncoder()
+    tokenizer: Literal["learned", "backbone"] = Field(
+        default="learned", description="learned from the training texts, or the backbone's; filled in by training"
+    )
+    pad_id: int = Field(default=0, ge=0, description="the id that stands for no token; filled in by training")
+    encoder: TextEncoder = BertEncoder()
     word_dropout: float = Field(default=0.5, ge=0, le=1, description="share of training texts that lose words")
     label_word_dropout: float = Field(
         default=0.25, ge=0, le=1, description="share of training texts that lose every word that names a label"
@@ -115,7 +75,7 @@ class TextModality(_Model):
 Modality = Annotated[ImageModality | TextModality, Field(discriminator="kind")]
 
 
-class Task(_Model):
+class Task(Strict):
     """One question that the network answers. `labels` is empty in a training config and filled in a bundle."""
 
     kind: TaskKind
@@ -155,7 +115,7 @@ class Task(_Model):
         return self
 
 
-class NetworkConfig(_Model):
+class NetworkConfig(Strict):
     """Sizes of everything between the encoders and the answers."""
 
     width: int = Field(default=192, ge=8, description="d, the common width")
@@ -173,7 +133,7 @@ class NetworkConfig(_Model):
         return self
 
 
-class RelationConfig(_Model):
+class RelationConfig(Strict):
     """Task relation T: absent, given as pairs of tasks, or estimated from the data."""
 
     kind: Literal["none", "given", "label_affinity", "gradient_affinity"] = "none"
@@ -182,7 +142,7 @@ class RelationConfig(_Model):
     penalty: float = Field(default=1e-4, ge=0, description="λ of λ Σ T_ij ‖U_i − U_j‖²")
 
 
-class TrainingConfig(_Model):
+class TrainingConfig(Strict):
     """How the network is trained."""
 
     epochs: int = Field(default=16, ge=1)
@@ -208,7 +168,7 @@ class TrainingConfig(_Model):
     seed: int = 0
 
 
-class DataConfig(_Model):
+class DataConfig(Strict):
     """The table and the columns that are neither input nor label."""
 
     table: str = "styles.csv"
@@ -223,7 +183,7 @@ class DataConfig(_Model):
     test_share: float = Field(default=0.1, ge=0, lt=0.5)
 
 
-class Config(_Model):
+class Config(Strict):
     """Everything that a training run needs besides the data, and a bundle besides the weights."""
 
     name: str

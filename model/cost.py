@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model.config import Config, ImageModality, NetworkConfig, TextModality
+from model.encoder_config import Architecture, BertEncoder, ConvEncoder, NamedEncoder
 
 
 def item_tokens(config: Config) -> float:
@@ -23,6 +24,9 @@ def item_tokens(config: Config) -> float:
 def _token(modality: TextModality, network: NetworkConfig) -> float:
     """Multiplications of one token of a text of half the length that it may have."""
     encoder = modality.encoder
+    if not isinstance(encoder, BertEncoder):
+        known = _recorded(encoder)
+        return known.cost + _shared(known.width, modality.max_tokens // 2, network)
     layer = 4 * encoder.width**2 + 2 * encoder.width * encoder.feedforward + modality.max_tokens * encoder.width
     return encoder.layers * layer + _shared(encoder.width, modality.max_tokens // 2, network)
 
@@ -30,6 +34,9 @@ def _token(modality: TextModality, network: NetworkConfig) -> float:
 def _picture(modality: ImageModality, network: NetworkConfig) -> float:
     """Multiplications of one picture."""
     encoder = modality.encoder
+    if not isinstance(encoder, ConvEncoder):
+        known = _recorded(encoder)
+        return known.cost + known.tokens * _shared(known.width, known.tokens, network)
     kernel = 7 if encoder.stem_stride == 4 else 3
     height, width = -(-modality.height // encoder.stem_stride), -(-modality.width // encoder.stem_stride)
     before = encoder.widths[0]
@@ -43,6 +50,12 @@ def _picture(modality: ImageModality, network: NetworkConfig) -> float:
         before = channels
     tokens = height * width
     return total + tokens * _shared(before, tokens, network)
+
+
+def _recorded(encoder: NamedEncoder) -> Architecture:
+    if encoder.architecture is None:
+        raise ValueError(f"{encoder.name}: what it costs is not recorded")
+    return encoder.architecture
 
 
 def _shared(width: int, tokens: int, network: NetworkConfig) -> float:

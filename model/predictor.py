@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.bundle import WEIGHTS, Bundle, BundleError
+from model.bundle import MANIFEST, WEIGHTS, Bundle, BundleError
 from model.calibration import members_of, pattern_key, patterns_of
+from model.config import ConfigError
 from model.network import Network
 from model.network.multi_model import FUSED, mix
 from model.outputs import Outputs
@@ -85,7 +86,10 @@ class Predictor:
 
 def build_network(bundle: Bundle) -> Network:
     """Build a bundle's network on the CPU and load its weights. Raises BundleError when they do not fit."""
-    network = Network(bundle.config, bundle.vocab_sizes(), torch.tensor(bundle.relation))
+    try:
+        network = Network(bundle.config, bundle.vocab_sizes(), torch.tensor(bundle.relation))
+    except ConfigError as error:  # such as a backbone whose library is not installed
+        raise BundleError(f"{bundle.path / MANIFEST}: {error}") from None
     try:
         network.load_state_dict({name: torch.from_numpy(values) for name, values in bundle.weights.items()})
     except RuntimeError as error:

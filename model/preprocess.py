@@ -174,16 +174,26 @@ class Tokens:
 
 
 class TextTokenizer:
-    """WordPiece tokens of a text, behind a start token, cut at the modality's `max_tokens`."""
+    """Tokens of a text, at most the modality's `max_tokens`: a backbone's, or WordPiece behind a start token."""
 
     def __init__(self, tokenizer: Tokenizer, modality: TextModality) -> None:
         # A text that spells out "[PAD]" means these letters, not padding.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
-        self._start = tokenizer.token_to_id(START)
         self._max_tokens = modality.max_tokens
-        if self._start is None or tokenizer.token_to_id(PAD) != PAD_ID:
+        self._start: list[int] = []
+        # A text of which a backbone's tokenizer leaves nothing is a token all the same.
+        self._filler = some_token(modality)
+        if modality.tokenizer == "backbone":
+            # It puts the tokens around a text that the backbone expects, and cuts at the side that it cuts at.
+            side = (tokenizer.truncation or {}).get("direction", "right")
+            tokenizer.enable_truncation(self._max_tokens, direction=side)
+            tokenizer.no_padding()
+            return
+        start = tokenizer.token_to_id(START)
+        if start is None or tokenizer.token_to_id(PAD) != PAD_ID:
             raise ValueError(f"the tokenizer needs {PAD} as token {PAD_ID} and a {START} token")
+        self._start = [start]
 
     @classmethod
     def train(cls, texts: Iterable[str], modality: TextModality) -> TextTokenizer:
@@ -241,8 +251,8 @@ class TextTokenizer:
             unread.append(len(start) > bound + 1 or normalise_text(text[4 * bound :]) != "")
         tokens = []
         for encoding, cut in zip(self._tokenizer.encode_batch_fast(folded), unread, strict=True):
-            ids = [self._start, *encoding.ids]
-            ids_cut = len(ids) > self._max_tokens
+            ids = [*self._start, *encoding.ids] or [self._filler]
+            ids_cut = len(ids) > self._max_tokens or bool(encoding.overflowing)
             tokens.append(Tokens(np.array(ids[: self._max_tokens], dtype=np.int64), cut or ids_cut))
         return tokens
 
@@ -264,8 +274,8 @@ def _words(tokenizer: Tokenizer, text: str) -> list[str]:
 class Batch:
     """Samples side by side, padded: what the network reads.
 
-    `inputs`: image -> uint8 [B, H, W, 3], text -> int64 [B, L] padded with PAD_ID; a modality that no sample has is
-    left out. `present`: bool [B, M], modalities in the order of the config.
+    `inputs`: image -> uint8 [B, H, W, 3], text -> int64 [B, L] padded with its `pad_id`; a modality that no sample has
+    is left out. `present`: bool [B, M], modalities in the order of the config.
     """
 
     inputs: dict[str, NDArray[np.generic]]
@@ -297,23 +307,30 @@ def collate(items: Sequence[Item], config: Config, into: Mapping[str, NDArray[An
                 out[row] = item.get(name, 0)
             inputs[name] = out
         else:
-            inputs[name] = pad_tokens([item.get(name) for item in items], out)
+            inputs[name] = pad_tokens([item.get(name) for item in items], out, modality.pad_id)
     return Batch(inputs, present)
 
 
-def pad_tokens(ids: Sequence[NDArray[np.generic] | None], out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Token id arrays side by side: int64 [B, L], PAD_ID behind each and throughout the missing ones.
+def pad_tokens(
+    ids: Sequence[NDArray[np.generic] | None], out: NDArray[np.int64] | None = None, pad_id: int = PAD_ID
+) -> NDArray[np.int64]:
+    """Token id arrays side by side: int64 [B, L], `pad_id` behind each and throughout the missing ones.
 
     L is that of `out`, which is written to, or else the length of the longest.
     """
     if out is None:
         longest = max((len(row) for row in ids if row is not None), default=1)
         out = np.empty((len(ids), longest), dtype=np.int64)
-    out[:] = PAD_ID
+    out[:] = pad_id
     for row, values in enumerate(ids):
         if values is not None:
             out[row, : len(values)] = values
     return out
+
+
+def some_token(modality: TextModality) -> int:
+    """An id that every tokenizer of the modality has and that is not padding."""
+    return int(modality.pad_id == 0)
 
 
 # Letters and digits of any script; for English this is [a-z0-9'-]+.

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from model.bundle import Bundle
 from model.config import ImageModality
 from model.export.names import graph_names
-from model.preprocess import PAD_ID, START
+from model.preprocess import START
 
 # The key of the document among the file's metadata, and the version of its layout.
 KEY = "trunkline"
@@ -43,8 +43,11 @@ def describe(bundle: Bundle) -> dict[str, Any]:
                 "dtype": "int64",
                 "shape": ["batch", "length"],
                 "text": "NFKC, each control character a space, each run of white space one space, none at the ends",
-                "start_id": Tokenizer.from_str(tokenizer).token_to_id(START),
-                "pad_id": PAD_ID,
+                # A backbone's tokenizer puts its tokens around a text itself.
+                "start_id": Tokenizer.from_str(tokenizer).token_to_id(START)
+                if modality.tokenizer == "learned"
+                else None,
+                "pad_id": modality.pad_id,
                 "max_tokens": modality.max_tokens,
                 "tokenizer": json.loads(tokenizer),
             }

@@ -19,7 +19,7 @@ from model.export.names import graph_names
 from model.golden import prepare
 from model.outputs import Outputs
 from model.predictor import Predictor
-from model.preprocess import Item, collate, pad_tokens
+from model.preprocess import Item, collate, pad_tokens, some_token
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 2, 3, 32)
@@ -122,7 +122,7 @@ def _draw(modality: Modality, vocab_size: int, generator: np.random.Generator) -
         return np.clip(generator.uniform(0, 255) + generator.uniform(0, 90) * noise, 0, 255).astype(np.uint8)
     lengths = (1, modality.max_tokens, int(generator.integers(1, modality.max_tokens + 1)))
     ids: NDArray[np.int64] = generator.integers(1, vocab_size, size=lengths[generator.integers(3)])
-    return ids
+    return np.where(ids == modality.pad_id, some_token(modality), ids)
 
 
 def _case(name: str, items: list[Item], bundle: Bundle, generator: np.random.Generator) -> Case:
@@ -138,5 +138,7 @@ def _case(name: str, items: list[Item], bundle: Bundle, generator: np.random.Gen
                 rows.append(_draw(modality, 0, generator))
             else:
                 rows.append(generator.integers(-(2**40), 2**40, size=generator.integers(1, modality.max_tokens + 1)))
-        feed[names.inputs[modality_name]] = np.stack(rows) if isinstance(modality, ImageModality) else pad_tokens(rows)
+        feed[names.inputs[modality_name]] = (
+            np.stack(rows) if isinstance(modality, ImageModality) else pad_tokens(rows, pad_id=modality.pad_id)
+        )
     return Case(name, items, feed)

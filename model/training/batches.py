@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from model.config import Config, ImageModality, TextModality
+from model.config import SMALL_PICTURES, Config, ImageModality, TextModality
 from model.data.dataset import Split
 from model.preprocess import TextTokenizer, label_words, mask_words, pad_tokens
 from model.training.augment import drop_words, shift_and_mirror
@@ -106,7 +106,9 @@ class BatchMaker:
             if generator is not None:
                 texts = [drop_words(text, modality, self._label_words[name], generator) for text in texts]
         tokens = self.tokenizers[name].batch(texts)
-        return pad_tokens([t.ids for t in tokens]), np.array([not text for text in texts], dtype=np.bool_)
+        return pad_tokens([t.ids for t in tokens], pad_id=modality.pad_id), np.array(
+            [not text for text in texts], dtype=np.bool_
+        )
 
     def epoch(self, batch_size: int, seed: int) -> Iterator[TrainingBatch]:
         """Augmented batches over all rows in a random order that `seed` fixes, made ahead by a thread of their own."""
@@ -140,7 +142,7 @@ def shrink_pictures(batch: TrainingBatch, config: Config) -> TrainingBatch:
     for name, modality in config.modalities.items():
         if isinstance(modality, ImageModality):
             images = inputs[name].permute(0, 3, 1, 2)
-            size = (round(modality.height * 0.75), round(modality.width * 0.75))
+            size = (round(modality.height * SMALL_PICTURES), round(modality.width * SMALL_PICTURES))
             small = functional.interpolate(images, size, mode="bilinear", antialias=True)
             inputs[name] = small.permute(0, 2, 3, 1)
     return TrainingBatch(inputs, batch.present, batch.targets)

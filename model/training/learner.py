@@ -13,6 +13,7 @@ from model.network import Network
 from model.training.batches import TrainingBatch
 from model.training.criterion import Criterion
 from model.training.ema import EMA
+from model.training.layer_rates import parameter_groups
 from model.training.objective import objective, plan
 from model.training.replicas import Replicas, replica_count
 
@@ -79,11 +80,7 @@ class Learner:
 
 
 def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW; biases and the scales of normalisation do not decay."""
+    """AdamW over what is not frozen; see `parameter_groups`."""
     training = config.training
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for parameter in network.parameters():
-        (decayed if parameter.dim() > 1 else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = parameter_groups(network, training)
     return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)

@@ -18,6 +18,7 @@ from model.data.dataset import Dataset
 from model.inference import run_patterns
 from model.metrics import measure, score
 from model.network import Network
+from model.network.encoders import Encoder, backbone_tokenizer
 from model.network.heads import activate
 from model.network.multi_model import FUSED
 from model.preprocess import TextTokenizer
@@ -86,7 +87,15 @@ class Trainer:
         self.val_batches = BatchMaker(self.config, dataset.splits["val"], self.tokenizers)
         self.criterion = Criterion(self.config, dataset.splits["train"].labels).to(device)
         self.relation, self.affinity = self._relation()
-        self.network = self._build(self.relation)
+        self.network = self._start()
+
+    def _start(self) -> Network:
+        """A network to train, with its encoders as the config says that they begin."""
+        network = self._build(self.relation)
+        for encoder in network.encoders:
+            assert isinstance(encoder, Encoder)
+            encoder.load_pretrained()
+        return network
 
     def _build(self, matrix: list[list[int]]) -> Network:
         torch.manual_seed(self.config.training.seed)
@@ -113,7 +122,7 @@ class Trainer:
     def _gradient_affinity(self) -> np.ndarray:
         """Train a network without relations for a while, then compare the tasks' gradients."""
         self.relation = [[0] * len(self.config.tasks) for _ in self.config.tasks]
-        self.network = self._build(self.relation)
+        self.network = self._start()
         optimizer = make_optimizer(self.network, self.config)
         size = self.config.training.batch_size
         steps = max(1, min(_AFFINITY_STEPS, len(self.dataset.splits["train"]) // size))
@@ -272,9 +281,11 @@ class Trainer:
 
 
 def train_tokenizers(config: Config, dataset: Dataset) -> dict[str, TextTokenizer]:
-    """A tokenizer a text modality, learned from the training split."""
+    """A tokenizer a text modality: its backbone's, or one learned from the training split."""
     return {
-        name: TextTokenizer.train([text for text in dataset.splits["train"].texts[name] if text], modality)
+        name: backbone_tokenizer(modality)
+        if modality.tokenizer == "backbone"
+        else TextTokenizer.train([text for text in dataset.splits["train"].texts[name] if text], modality)
         for name, modality in config.modalities.items()
         if isinstance(modality, TextModality)
     }

@@ -12,7 +12,7 @@ from model.bundle import Bundle
 from model.config import Config, ImageModality
 from model.export.names import graph_names
 from model.outputs import Outputs
-from model.preprocess import PAD_ID, Item
+from model.preprocess import Item
 
 Feed = dict[str, NDArray[Any]]
 
@@ -72,7 +72,7 @@ class GraphEnds:
                     if name in item:
                         values[row] = item[name]
             else:
-                values = np.full((len(items), min(length, modality.max_tokens)), PAD_ID, dtype=np.int64)
+                values = np.full((len(items), min(length, modality.max_tokens)), modality.pad_id, dtype=np.int64)
                 for row, item in enumerate(items):
                     if name in item:
                         values[row, : len(item[name])] = item[name]

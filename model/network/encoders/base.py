@@ -26,3 +26,10 @@ class Encoder(nn.Module):
 
     def fold(self) -> None:
         """Merge what is constant in evaluation into the weights, in place; the answers stay, training does not."""
+
+    def load_pretrained(self) -> None:
+        """Take in the weights that training is to start from, where the config names some; may download them."""
+
+    def paces(self) -> dict[str, float]:
+        """Parameter -> its share of the learning rate, for those that have another than the whole."""
+        return {}

@@ -7,6 +7,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
 from model.config import TextModality
+from model.encoder_config import BertEncoder
 from model.network.encoders.base import Encoder
 from model.preprocess import PAD_ID
 
@@ -17,9 +18,8 @@ class BertTextEncoder(Encoder):
     Source: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019.
     """
 
-    def __init__(self, modality: TextModality, vocab_size: int) -> None:
+    def __init__(self, modality: TextModality, encoder: BertEncoder, vocab_size: int) -> None:
         super().__init__()
-        encoder = modality.encoder
         self.width = encoder.width
         config = BertConfig(
             vocab_size=vocab_size,

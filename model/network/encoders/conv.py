@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.config import ImageModality
+from model.encoder_config import ConvEncoder
 from model.network.encoders.base import Encoder
+from model.network.encoders.pixels import Normalise
 
 
 class ConvImageEncoder(Encoder):
     """Pixels uint8 [B, H, W, 3] -> tokens [B, h·w, width], one a cell of the last feature map.
 
     Basic blocks after He et al., "Deep Residual Learning", 2016, with the average-pooled shortcut of He et al.,
-    "Bag of Tricks", 2019. Pixels arrive as uint8 and are normalised here, so that a quarter of the bytes travel to
-    the device; their [B, H, W, 3] layout is the channels-last memory format that convolutions are fastest in.
+    "Bag of Tricks", 2019.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, modality: ImageModality) -> None:
+    def __init__(self, modality: ImageModality, encoder: ConvEncoder) -> None:
         super().__init__()
-        encoder = modality.encoder
         self.width = encoder.widths[-1]
-        self.register_buffer("mean", torch.tensor(modality.mean).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(modality.std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.normalise = Normalise(modality)
         kernel = 7 if encoder.stem_stride == 4 else 3
         self.stem = nn.Sequential(
             nn.Conv2d(3, encoder.widths[0], kernel, encoder.stem_stride, kernel // 2, bias=False),
@@ -47,10 +42,8 @@ class ConvImageEncoder(Encoder):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode pixels; every cell of the map is a real token, so there is no mask."""
-        x = inputs.permute(0, 3, 1, 2).to(self.mean.dtype)
-        x = (x - self.mean) / self.std  # (B, 3, H, W), channels last
-        # Normalised in fp32 whatever the weights are: bf16 would round the pixels' means.
-        x = self.blocks(self.stem(x.to(next(self.parameters()).dtype)))  # (B, C, h, w)
+        x = self.normalise(inputs, next(self.parameters()).dtype)
+        x = self.blocks(self.stem(x))  # (B, C, h, w)
         return self.dropout(x.flatten(2).transpose(1, 2)), None
 
     def fold(self) -> None:
