@@ -262,7 +262,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--bundle", type=path_or_none, default=ROOT / "weights" / "fashion", help="a folder, or none")
     parser.add_argument(
-        "--production", type=path_or_none, default=ROOT / "benchmarks" / "production.yaml", help="a config, or none"
+        "--production", type=path_or_none, default=ROOT / "configs" / "production.yaml", help="a config, or none"
     )
     parser.add_argument("--only", choices=SECTIONS, nargs="+", help="sections to run; all when left out")
     parser.add_argument("--quick", action="store_true", help="make everything small")

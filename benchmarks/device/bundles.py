@@ -14,6 +14,7 @@ from model.calibration import uncalibrated
 from model.config import Config, TextModality, parse_config
 from model.golden import make_golden
 from model.network import Network
+from model.network.encoders import resolve_encoders
 from model.predictor import Predictor, weights_of
 from model.preprocess import TextTokenizer, normalise_text
 
@@ -53,7 +54,10 @@ def make_bundle(path: Path, source: Path, texts: list[str], seed: int = 0) -> Pa
 
 def _labelled(source: Path) -> Config:
     document = yaml.safe_load(source.read_text(encoding="utf-8"))
+    for modality in document["modalities"].values():
+        if modality["encoder"]["kind"] in ("timm", "transformers"):
+            modality["encoder"]["pretrained"] = False
     for task in document["tasks"].values():
         if task["kind"] in ("multiclass", "multilabel") and not task.get("labels"):
             task["labels"] = [f"label {number}" for number in range(_LABELS)]
-    return parse_config(document, str(source))
+    return resolve_encoders(parse_config(document, str(source)))

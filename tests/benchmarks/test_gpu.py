@@ -23,9 +23,9 @@ from benchmarks.device.table import show
 from benchmarks.device.usage import Usage, busy_seconds
 from benchmarks.gpu import judge, main
 from model.bundle import Bundle, load_bundle
-from model.config import parse_config
 from model.predictor import Predictor
-from tests.support.tiny import make_tiny_bundle, tiny_document
+from tests.support.production import small_production
+from tests.support.tiny import make_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,13 +126,7 @@ def test_the_runtime_is_driven_with_items_of_every_length(bundle: Bundle) -> Non
 
 
 def test_the_production_config_is_one_and_a_bundle_of_it_answers(tmp_path: Path) -> None:
-    document = yaml.safe_load((ROOT / "benchmarks" / "production.yaml").read_text())
-    config = parse_config(document)
-    image, text = config.modalities.values()
-    assert (image.height, image.width, text.encoder.layers, text.encoder.width) == (224, 224, 12, 768)
-    for modality, small in zip(document["modalities"].values(), tiny_document()["modalities"].values(), strict=True):
-        modality.update(small, vocab_size=100) if modality["kind"] == "text" else modality.update(small)
-    document["network"] |= {"width": 16, "heads": 2, "task_width": 8}
+    document = small_production()
     source = tmp_path / "small.yaml"
     source.write_text(yaml.safe_dump(document))
     made = load_bundle(make_bundle(tmp_path / "production", source, ["red shirt", "blue shoe"] * 3))
