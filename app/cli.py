@@ -37,12 +37,13 @@ def _serve(**flags: Any) -> None:
     """
     # Imported here, because torch takes seconds and the help should not.
     from app.listening import AddressInUse, listen, url
+    from app.processes.supervisor import supervise
     from app.telemetry.logs import configure_logging
     from app.threads import gpu_expected, plan_threads, usable_cores
 
     settings = _settings({name: value for name, value in flags.items() if value is not None})
     try:
-        listener = listen(settings.host, settings.port)
+        listener = listen(settings.host, settings.port, share=settings.reuse_port)
     except AddressInUse as error:
         _fail(str(error))
     warning = _check_exposure(settings, listener.getsockname()[0])
@@ -62,18 +63,9 @@ def _serve(**flags: Any) -> None:
         logger.warning("%s", warning)
     logger.info("%s", plan)
     settings = settings.model_copy(update={"intake_threads": plan.intake, "torch_threads": plan.forward})
-    if plan.workers > 1:
-        if not hasattr(os, "memfd_create"):
-            _fail("--workers above 1 needs Linux, whose processes can share memory without a name")
-        from app.processes.supervisor import supervise
-
-        failure = supervise(settings, plan, listener)
-    else:
-        from app.main import create_app
-        from app.server import serve
-
-        os.environ.update(plan.environment(plan.forward))
-        failure = serve(create_app(settings), settings, listener)
+    if plan.workers > 1 and not hasattr(os, "memfd_create"):
+        _fail("--workers above 1 needs Linux, whose processes can share memory without a name")
+    failure = supervise(settings, plan, listener)
     if failure is not None:
         _fail(failure)
 

@@ -44,7 +44,8 @@ def create_app(
     `usage`: where the use of API keys is counted; in this process alone when None.
 
     Models load after the application has started, so probes answer meanwhile. Where they cannot be loaded, the
-    application stays up and says so in its probes; `app.state.on_failure`, if somebody sets it, hears the reason.
+    application stays up and says so in its probes, as where the engine is lost later; `app.state.on_failure`, if
+    somebody sets it, hears the reason.
     `app.state.on_ready` hears of the other outcome.
     """
     settings = settings or Settings()
@@ -123,6 +124,9 @@ async def _start(app: FastAPI) -> None:
     on_ready: Callable[[], None] | None = app.state.on_ready
     if on_ready is not None and pipeline.state == "ready":
         on_ready()
+    reason = await pipeline.lost()
+    if on_failure is not None:
+        on_failure(reason)
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.intake.limits import Limits
 from app.serving.types import ServingConfig
 from app.threads import gpu_expected
+
+if TYPE_CHECKING:
+    from app.intake.limits import Limits
 
 _ROOT = Path(__file__).resolve().parent.parent
 # A larger batch gains nothing on a CPU, and sizes between the powers of two are cheap to warm there; a GPU is filled by
@@ -95,7 +97,27 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(
         default=30.0, ge=0, description="seconds that accepted requests get to finish after SIGTERM"
     )
+    hang_timeout: float = Field(
+        default=10.0,
+        ge=0,
+        description="seconds without a sign of life after which a forward, or a whole process, counts as hung and its "
+        "process is started again; longer for forwards that are measured to take long; 0 never",
+    )
     keep_alive: int = Field(default=75, ge=0, description="seconds after which an idle connection is closed")
+    client_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="seconds that a client gets for the head of a request, for an upload (and one more for each 4 KiB "
+        "that came), and to take its answer; a slower one gets 408 or is cut off",
+    )
+    max_connections: int = Field(
+        default=2048, ge=1, description="open connections; idle ones make room for further ones, which wait otherwise"
+    )
+    reuse_port: bool = Field(
+        default=False,
+        description="true: another service of the same user may listen on the port meanwhile, and takes over when this "
+        "one is stopped",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call the service, separated by commas; none by default"
     )
@@ -146,6 +168,9 @@ class Settings(BaseSettings):
 
     def limits(self) -> Limits:
         """The bounds that intake keeps."""
+        # Intake brings its decoders along; the command line and the supervisor decode nothing.
+        from app.intake.limits import Limits
+
         return Limits(
             max_image_bytes=self.max_image_bytes, max_pixels=self.max_pixels, max_text_chars=self.max_text_chars
         )
@@ -178,5 +203,6 @@ class Settings(BaseSettings):
             max_wait=self.max_wait,
             max_bytes_in_flight=self.max_bytes_in_flight,
             default_deadline=self.deadline,
+            hang_timeout=self.hang_timeout,
             cache_bytes=self.cache_size,
         )

@@ -66,7 +66,8 @@ class Policy:
     max_in_flight: int = 512
     max_wait: float = 1.0
     max_padding: float = 0.05
-    item_length: int = 150
+    item_length: float = 150
+    batch_length: float = 300
 
 
 @dataclass
@@ -162,7 +163,7 @@ class Simulation:
         self._feeder, self._device = _Station(self._jobs, 1), _Station(self._jobs, 1)
         self._batcher: Batcher[int] = Batcher(
             sizes=policy.sizes, max_queue=policy.max_queue, slots=machine.slots, max_padding=policy.max_padding,
-            item_length=policy.item_length,
+            item_length=policy.item_length, batch_length=policy.batch_length,
         )  # fmt: skip
         self._admission = Admission(
             policy.max_in_flight, 1 << 62, max_wait=policy.max_wait, max_batch=policy.sizes[-1], now=lambda: self.now
@@ -232,7 +233,11 @@ class Simulation:
 
     def _parsed(self, request: _Request) -> None:
         assert request.ticket is not None
-        request.ticket.begin()
+        try:
+            request.ticket.begin()
+        except QueueFull:
+            self._loop.put(self._machine.refuse, 1, partial(self._leave, request, self._refused))
+            return
         self._intake.put(
             self._machine.intake, 1, lambda: self._loop.put(_SWITCH, 1, partial(self._prepared, request))
         )  # fmt: skip

@@ -21,7 +21,7 @@ from app.errors import TooLarge
 MAX_PARTS = 128
 OPTION_BYTES = 64 << 10  # of one option
 _OVERHEAD = 256 << 10  # boundaries, part headers and options of one body
-_LARGE = 1 << 20  # a JSON body from here on is parsed off the event loop
+LARGE_JSON = 1 << 20  # bytes of a JSON body that is worked on beside the event loop
 _LONGEST_TYPE = 1024  # characters of a Content-Type; a boundary has 70 at most, and browsers' have some 40
 _BREAK = re.compile(rb"[ \t\r\n]")
 _WHOLE = 1 << 20  # a multipart body up to here may be held whole before it is parsed
@@ -179,6 +179,7 @@ class _Collector:
 
     def _end(self) -> None:
         self._parts.append(Part(self._name, self._filename, b"".join(self._chunks)))
+        self._chunks = []  # not twice, however long the rest of the body takes
 
     def _all(self) -> None:
         self._ended = True
@@ -191,7 +192,7 @@ def _too_many_parts() -> TooLarge:
 async def read_json(stream: AsyncIterator[bytes], limits: PartLimits, on_size: Callable[[int], None]) -> dict[str, Any]:
     """The object that a JSON body holds. Raises Malformed, or TooLarge as soon as the limit is passed."""
     body = b"".join([chunk async for chunk in _bounded(stream, limits.total_json, on_size)])
-    return await asyncio.to_thread(parse, body) if len(body) > _LARGE else parse(body)
+    return await asyncio.to_thread(parse, body) if len(body) >= LARGE_JSON else parse(body)
 
 
 def from_base64(value: str) -> bytes | None:

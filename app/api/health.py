@@ -17,9 +17,11 @@ def _good(status: str) -> Response:
     return Response(orjson.dumps({"status": status}), media_type="application/json")
 
 
-@router.get("/live", response_model=Health, summary="Does the process answer?", responses=problems())
-async def live() -> Response:
-    """Good as long as the event loop turns. Restart the process when it is not."""
+@router.get("/live", response_model=Health, summary="Can the process go on?", responses=problems(EngineUnavailable))
+async def live(request: Request) -> Response:
+    """Good as long as the event loop turns and the engine is not lost. Restart the process when it is not."""
+    if request.app.state.pipeline.ended:
+        raise EngineUnavailable("The engine is lost; the process has to be started again.", retry_after=5.0)
     return _good("live")
 
 

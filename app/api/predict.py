@@ -16,10 +16,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from app.api.asked import Asked, asked_in_json, asked_in_parts, model_of_json, model_of_parts
-from app.api.body import PartLimits, read_json, read_multipart
+from app.api.body import LARGE_JSON, PartLimits, read_json, read_multipart
 from app.api.openapi import HEADER_PARAMETERS, problems
 from app.api.problems import KEY_REFUSALS, InternalError, Malformed, UnknownPart, UnsupportedMediaType
 from app.api.schemas import Prediction
+from app.api.upload import Upload
 from app.errors import (
     DeadlineExceeded,
     Draining,
@@ -30,6 +31,7 @@ from app.errors import (
     QueueFull,
     ServiceError,
     TooLarge,
+    TooSlow,
     UndecodableImage,
     UnknownModel,
     UnknownTask,
@@ -48,7 +50,7 @@ router = APIRouter(tags=["predict"])
 _MULTIPART, _JSON = "multipart/form-data", "application/json"
 _DEADLINE = re.compile(rb"[0-9]{1,7}")
 _REFUSALS = (
-    Malformed, UnknownModel, TooLarge, UnsupportedMediaType, UnsupportedFormat, NothingToPredict, UnknownPart,
+    Malformed, UnknownModel, TooSlow, TooLarge, UnsupportedMediaType, UnsupportedFormat, NothingToPredict, UnknownPart,
     UnknownTask, InvalidOption, UndecodableImage, QueueFull, InferenceFailed, EngineUnavailable, Draining,
     DeadlineExceeded,
 )  # fmt: skip
@@ -89,26 +91,27 @@ class Endpoint:
         self._settings = settings
         self._metrics = metrics
         self._limits: tuple[int, PartLimits] = (0, PartLimits({}))
+        self._uploads: set[Upload] = set()
+
+    def end_uploads(self) -> None:
+        """Wait no longer for uploads: the service is ending."""
+        for upload in self._uploads:
+            upload.give_up(Draining("The service is shutting down, and the upload took too long.", retry_after=5.0))
 
     async def __call__(self, scope: Scope, receive: Receive) -> Response:
         """The answer to one request. Raises ServiceError, and ClientDisconnect when there is nobody left to hear it."""
         began = time.monotonic()
         with self._counted():
             head = self._read_head(scope, began)
-        announced = head.announced or 0
-        with self._pipeline.admit(announced, head.deadline) as ticket:
-
-            def hold(size: int) -> None:
-                # What was announced is held from the start.
-                if size > announced:
-                    ticket.resize(size)
-
+        with self._pipeline.admit(head.announced or 0, head.deadline) as ticket:
             with self._counted():
+                upload = Upload(ticket.remaining, self._settings.client_timeout, ticket.arrived)
+                self._uploads.add(upload)
                 try:
-                    async with asyncio.timeout(ticket.remaining):
-                        asked = await self._read_body(head, receive, hold)
-                except TimeoutError:
-                    raise DeadlineExceeded("The upload did not end before its deadline.") from None
+                    async with upload:
+                        asked = await self._read_body(head, receive, upload.arrived)
+                finally:
+                    self._uploads.discard(upload)
             parsed = time.monotonic()
             work = self._pipeline.predict(asked.inputs, asked.options, model=asked.model, ticket=ticket)
             answer = await _while_connected(receive, work)
@@ -137,6 +140,8 @@ class Endpoint:
                 content_type = value.decode("latin-1")
             elif name == b"content-length" and value.isdigit():
                 announced = int(value)
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                raise UnsupportedMediaType("The body is compressed; send it as it is, without Content-Encoding.")
             elif name == b"x-deadline-ms":
                 deadline = self._seconds_allowed(value)
         media_type = content_type.partition(";")[0].strip().lower()
@@ -167,7 +172,10 @@ class Endpoint:
             return asked_in_parts(parts, model, registry.get(model).bundle.config)
         document = await read_json(stream, limits, hold)
         model = model_of_json(document)
-        return asked_in_json(document, model, registry.get(model).bundle.config, self._settings.max_text_bytes)
+        config, most = registry.get(model).bundle.config, self._settings.max_text_bytes
+        if (head.announced or LARGE_JSON) < LARGE_JSON:
+            return asked_in_json(document, model, config, most)
+        return await asyncio.to_thread(asked_in_json, document, model, config, most)  # base64 takes its time
 
     def _part_limits(self, registry: Registry) -> PartLimits:
         """Which part may have how many bytes: the model that a request names may come last, so over all models."""

@@ -25,6 +25,7 @@ from app.errors import (
     RateExceeded,
     ServiceError,
     TooLarge,
+    TooSlow,
     Unauthenticated,
     UndecodableImage,
     UnknownModel,
@@ -89,6 +90,9 @@ KINDS: dict[type[ServiceError], Kind] = {
     NotFound: Kind(404, "Not found", "Nothing is served at this path; GET /docs lists what is."),
     UnknownModel: Kind(404, "Unknown model", "No model 'shoes'; the models are fashion."),
     MethodNotAllowed: Kind(405, "Method not allowed", "This path takes POST."),
+    TooSlow: Kind(
+        408, "Request too slow", "The upload has brought 2048 bytes in 10 seconds; send faster, or a smaller picture."
+    ),
     TooLarge: Kind(413, "Too large", "Part 'image' is larger than the 20971520 bytes that are taken."),
     UnsupportedMediaType: Kind(
         415, "Unsupported content type", "Send multipart/form-data or application/json, not text/plain."

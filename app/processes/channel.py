@@ -11,6 +11,7 @@ import orjson
 
 _LONGEST_LINE = 1 << 24  # bytes; the longest are the metrics of every process
 Message = dict[str, Any]
+LOST = 70  # exit code of a process that gave itself up because its engine was lost; EX_SOFTWARE
 
 
 class Channel:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _MOST_STARTS = 4  # in a row that end before the process is up
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds before another start, doubled each time
 _STEADY = 30.0  # seconds after which a process that is up has shown that it can stay
+_LONGEST_START = 600.0  # seconds; building a large network for a device may take minutes
+_LATE = 1.0  # seconds that this process's own clock may be late: more, and it had been stopped itself
 
 
 class ServiceFailed(Exception):
@@ -37,8 +39,12 @@ class Child:
         fds: Sequence[int],
         environment: Mapping[str, str],
         on_message: Callable[[Child, Message], None],
+        hang_timeout: float = 0.0,
     ) -> None:
-        """`start` makes its first message. `fds`: open files that it inherits. `on_message` hears what it says."""
+        """`start` makes its first message. `fds`: open files that it inherits. `on_message` hears what it says.
+
+        `hang_timeout`: seconds after which a process that is up and does not react is killed; 0: never.
+        """
         self.name = name
         self.up = False
         self.last_snapshot: Snapshot = []
@@ -46,6 +52,8 @@ class Child:
         self._fds = fds
         self._environment = environment
         self._on_message = on_message
+        self._hang_timeout = hang_timeout
+        self._reacted = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._stop_asked = asyncio.Event()
@@ -73,7 +81,7 @@ class Child:
         await self._over.wait()
 
     async def _keep(self, on_end: Callable[[Child], None]) -> None:
-        starts = 0
+        ends_in_a_row, never_up = 0, 0
         while not self._stop_asked.is_set():
             reason, seconds_up, code = await self._run()
             on_end(self)
@@ -81,13 +89,14 @@ class Child:
                 raise ServiceFailed(reason)
             if self._stop_asked.is_set():
                 return
-            starts = 1 if seconds_up is not None and seconds_up > _STEADY else starts + 1
-            if seconds_up is None and starts >= _MOST_STARTS:
+            ends_in_a_row = 1 if seconds_up is not None and seconds_up > _STEADY else ends_in_a_row + 1
+            never_up = never_up + 1 if seconds_up is None else 0
+            if never_up == _MOST_STARTS:
                 raise ServiceFailed(
-                    f"the {self.name} ended {starts} times in a row at its start, last {_describe(code)}; "
+                    f"the {self.name} ended {never_up} times in a row at its start, last {_describe(code)}; "
                     "its log says more"
                 )
-            pause = 0.0 if starts == 1 else min(_FIRST_PAUSE * 2 ** (starts - 2), _LONGEST_PAUSE)
+            pause = 0.0 if ends_in_a_row == 1 else min(_FIRST_PAUSE * 2 ** (ends_in_a_row - 2), _LONGEST_PAUSE)
             log.error("the %s ended, %s; it is started again in %.1f s", self.name, _describe(code), pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -139,6 +148,7 @@ class Child:
         self._channel = channel = await Channel.open(ours)
         reason, up_since = None, None
         loop = asyncio.get_running_loop()
+        watching = asyncio.create_task(self._watch(process))
         try:
             channel.send(**self._start())
             if self._stop_asked.is_set():
@@ -147,7 +157,10 @@ class Child:
                 match message["kind"]:
                     case "up":
                         self.up, up_since = True, loop.time()
+                        self._reacted.set()
                         self._on_message(self, message)
+                    case "pong":
+                        self._reacted.set()
                     case "failed":
                         reason = message["reason"]
                     case "snapshot":
@@ -157,12 +170,52 @@ class Child:
                         self._on_message(self, message)
             code = await process.wait()
         finally:
+            watching.cancel()
             self.up = False
             self._channel = None
             channel.close()
             if process.returncode is None:
                 process.kill()
         return reason, None if up_since is None else loop.time() - up_since, code
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Kill a process that does not come up, or does not react any more."""
+        if not self._hang_timeout:
+            return
+        if await self._silent(_LONGEST_START):
+            self._end_hung(process, f"is not up after {_LONGEST_START:g} s")
+            return
+        while not self._stop_asked.is_set():
+            began = asyncio.get_running_loop().time()
+            self.send("ping")
+            if await self._silent(self._hang_timeout):
+                self._end_hung(process, f"has not reacted for {self._hang_timeout:g} s")
+                return
+            # Asked so often that a hang is noticed at most a quarter later than the setting says.
+            pause = self._hang_timeout / 4 - (asyncio.get_running_loop().time() - began)
+            await asyncio.sleep(max(0.0, pause))
+
+    def _end_hung(self, process: asyncio.subprocess.Process, why: str) -> None:
+        # One that was asked to stop has somebody else who sees to it.
+        if not self._stop_asked.is_set() and process.returncode is None:
+            log.error("the %s %s, and is killed", self.name, why)
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    async def _silent(self, seconds: float) -> bool:
+        """Whether the process gives no sign of life for so long while this one could have heard it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + seconds
+            self._reacted.clear()
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._reacted.wait()
+                return False
+            except TimeoutError:
+                if loop.time() - due < _LATE:
+                    return True
+                # Stopped and let go on, with everything that hangs on it: what came meanwhile is not read yet.
 
 
 def _describe(code: int) -> str:

@@ -8,7 +8,7 @@ import socket
 import time
 from functools import partial
 
-from app.processes.channel import Channel
+from app.processes.channel import LOST, Channel
 from app.processes.loop import loop_factory
 from app.serving.backend import LocalBackend
 from app.serving.registry import Registry, Served
@@ -46,7 +46,11 @@ async def _run(settings: Settings, end: socket.socket, listener: socket.socket) 
         return 1
     server = EngineServer(listener, backend, loading.result())
     channel.send("up")
-    await commands
+    lost = asyncio.create_task(backend.lost())
+    await asyncio.wait((lost, commands), return_when=asyncio.FIRST_COMPLETED)
+    if not commands.done():
+        # The workers bring what is not answered to the next engine.
+        return LOST
     # When the service is stopped, the workers have left by now. When the supervisor has died, they are finishing.
     await server.wait_left(settings.drain_timeout + _STOP_SECONDS)
     server.close()
@@ -73,3 +77,5 @@ async def _obey(channel: Channel, metrics: Metrics) -> None:
     while (message := await channel.receive()) is not None and message["kind"] != "stop":
         if message["kind"] == "snapshot":
             channel.send("snapshot", id=message["id"], families=merging.snapshot(metrics.registry, "engine"))
+        elif message["kind"] == "ping":
+            channel.send("pong")

@@ -27,16 +27,22 @@ def main() -> None:
     settings = Settings(_env_file=None, **start["settings"])
     configure_logging(settings.log_level, settings.log_format)
     # Each imports what it needs: a worker nothing that runs networks, the engine nothing of HTTP.
-    if start["role"] == "engine":
-        from app.processes.engine import run_engine
+    match start["role"]:
+        case "worker":
+            from app.processes.worker import run_worker
 
-        code = run_engine(settings, end, socket.socket(fileno=start["listener"]))
-        logging.shutdown()
-        # A thread may still be inside a library that builds or runs a network, and would be torn down within it.
-        os._exit(code)
-    from app.processes.worker import run_worker
+            sys.exit(run_worker(settings, end, start))
+        case "engine":
+            from app.processes.engine import run_engine
 
-    sys.exit(run_worker(settings, end, start))
+            code = run_engine(settings, end, socket.socket(fileno=start["listener"]))
+        case "service":
+            from app.processes.service import run_service
+
+            code = run_service(settings, end, start)
+    logging.shutdown()
+    # A thread may still be inside a library that builds or runs a network, and would be torn down within it.
+    os._exit(code)
 
 
 def _first_line(end: socket.socket) -> bytes:

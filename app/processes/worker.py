@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from app.access.usage import Usage
 from app.main import create_app
-from app.processes.acceptor import Acceptor
 from app.processes.channel import Channel, Message
+from app.processes.kept import KeptServer
 from app.processes.loop import loop_factory
-from app.server import Server
 from app.serving.remote.client import RemoteBackend
 from app.settings import Settings
 from app.telemetry import merging
@@ -23,42 +22,22 @@ from app.telemetry.merging import Snapshot
 _COLLECT_SECONDS = 3.0  # that the supervisor gets to ask everyone for metrics
 
 
-class WorkerServer(Server):
-    """A server of sockets that other processes hold as well; it is told which to take connections from."""
+class WorkerServer(KeptServer):
+    """A server of sockets that other workers hold as well; it is told which to take connections from."""
 
-    def __init__(self, app: FastAPI, settings: Settings, patient: bool, on_up: Callable[[], None]) -> None:
-        """`on_up` is called when the server may be told to listen: at once, or once requests can be answered.
+    def __init__(self, app: FastAPI, settings: Settings, channel: Channel, patient: bool) -> None:
+        """It says that it is up when it may be told to listen: at once, or once requests can be answered.
 
         `patient`: the latter, because other workers take connections meanwhile.
         """
-        super().__init__(app, settings)
-        self._on_up = on_up
-        self._acceptors: dict[int, Acceptor] = {}
+        super().__init__(app, settings, channel)
         if patient:
-            app.state.on_ready = on_up
+            app.state.on_ready = lambda: channel.send("up")
         self._patient = patient
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application."""
-        await super().startup(sockets=[])
+    def _begin(self) -> None:
         if not self._patient:
-            self._on_up()
-
-    def listen(self, listeners: Mapping[int, socket.socket]) -> None:
-        """Take connections from these sockets, by their descriptors, and from no other."""
-        if self.should_exit:
-            return
-        for fd in self._acceptors.keys() - listeners.keys():
-            self._acceptors.pop(fd).close()
-        for fd in listeners.keys() - self._acceptors.keys():
-            self._acceptors[fd] = Acceptor(listeners[fd], self._protocol)
-        self.servers = list(self._acceptors.values())  # type: ignore[arg-type]  # closed as servers are
-
-    def _protocol(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=self._loop
-        )
-        return made
+            self._channel.send("up")
 
 
 class Worker:
@@ -67,9 +46,13 @@ class Worker:
     def __init__(self, settings: Settings, channel: Channel, start: Message) -> None:
         """`start`: the supervisor's first message."""
         address = "\0" + start["address"]
-        self._app = create_app(settings, make_backend=lambda config, _: RemoteBackend(config, address))
+        self._app = create_app(
+            settings,
+            make_backend=lambda config, _: RemoteBackend(config, address),
+            usage=Usage(**start["usage"]),
+        )
         self._app.state.scrape = self._scrape
-        self._server = WorkerServer(self._app, settings, start["patient"], lambda: channel.send("up"))
+        self._server = WorkerServer(self._app, settings, channel, start["patient"])
         self._channel = channel
         self._name: str = start["name"]
         self._listeners = {fd: socket.socket(fileno=fd) for fd in start["listeners"]}
@@ -79,7 +62,7 @@ class Worker:
     async def run(self) -> str | None:
         """Serve until told to stop; None after an orderly end, else why the service could not be served."""
         obeying = asyncio.create_task(self._obey())
-        await self._server.serve([])
+        await self._server.serve(list(self._listeners.values()))
         obeying.cancel()
         return self._server.failure
 
@@ -87,18 +70,18 @@ class Worker:
         """Do what the supervisor says; when it is no more, finish and end."""
         while (message := await self._channel.receive()) is not None:
             self._hear(message)
-        self._server.drain()
+        self._server.abandon()
 
     def _hear(self, message: Message) -> None:
         match message["kind"]:
             case "listen":
-                self._server.listen({fd: self._listeners[fd] for fd in message["listeners"]})
-            case "stop":
-                self._server.drain(message["timeout"])
+                self._server.listen(self._listeners[fd] for fd in message["listeners"])
             case "snapshot":
                 self._channel.send("snapshot", id=message["id"], families=self._own())
             case "collected" if (asked := self._asked.get(message["id"])) is not None and not asked.done():
                 asked.set_result(message["text"])
+            case _:
+                self._server.hear(message)
 
     async def _scrape(self) -> tuple[bytes, str]:
         """The whole service's metrics and their content type; this worker's own where nobody knows the others'."""

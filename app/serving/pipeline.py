@@ -71,6 +71,7 @@ class Pipeline:
         self._prepare = prepare
         self._metrics = metrics
         self._make_backend = make_backend
+        self.ended = False  # whether the engine is lost for good, and only another process helps
         self._state: State = "starting"
         self._reason: str | None = "not started"
         self._backend: Backend | None = None
@@ -126,6 +127,13 @@ class Pipeline:
         if self._state == "starting":
             self._state, self._reason = "ready", None
 
+    async def lost(self) -> str:
+        """Return once the engine is lost for good, with the reason. To be asked when `start` has ended."""
+        assert self._backend is not None
+        reason = await self._backend.lost()
+        self.ended = True
+        return reason
+
     async def _load(self, backend: Backend, path: Path) -> None:
         started = time.monotonic()
         served = await backend.load(path)
@@ -158,8 +166,8 @@ class Pipeline:
     def admit(self, nbytes: int, deadline: float | None = None) -> Ticket:
         """A place in flight, to be had before a body is read: `with pipeline.admit(content_length) as ticket:`.
 
-        `deadline`: a time.monotonic() value, by default the configured seconds from now. A body of unknown length
-        starts at 0 and calls `ticket.resize` as it grows. Raises QueueFull, TooLarge, Draining, EngineUnavailable; such
+        `deadline`: a time.monotonic() value, by default the configured seconds from now. As the body comes,
+        `ticket.arrived` is told. Raises QueueFull, TooLarge, Draining, EngineUnavailable; such
         a refusal is counted in the metrics.
         """
         try:
@@ -189,6 +197,7 @@ class Pipeline:
         """
         if ticket is None:
             with self.admit(_size(parts), deadline) as own:
+                own.arrived(_size(parts))
                 return await self.predict(parts, options, model=model, ticket=own, priority=priority)
         outcome = "internal-error"
         try:

@@ -44,6 +44,7 @@ def fill(subject: Admission, most: int = 1000) -> list[Ticket]:
     try:
         while len(tickets) < most:
             tickets.append(subject.enter(1, FOREVER))
+            tickets[-1].begin()
     except QueueFull:
         pass
     return tickets
