@@ -68,6 +68,7 @@ class StandInStream:
 
     def run(self, work: Callable[[], None]) -> None:
         self.device.count("eager")
+        self.device.need_memory_for(work)
         self.device.put(self, Operation(RUN, work))
 
     def replay(self, graph: Any) -> None:
@@ -122,6 +123,7 @@ class StandInDevice:
         """
         self.has_bf16 = has_bf16
         self.forgets_waits = False  # to see that the order between streams matters
+        self.most_rows: int | None = None  # in a forward; there is no memory for more
         self.counts: Counter[str] = Counter()
         self.spans: list[Span] = []
         self.now = 0.0  # the host's clock
@@ -177,6 +179,11 @@ class StandInDevice:
                 pass
 
     # What it does with it.
+
+    def need_memory_for(self, work: Any) -> None:
+        """What a forward that is not captured needs, it takes when it is launched."""
+        if self.most_rows is not None and work.args[0].rows > self.most_rows:
+            raise self.out_of_memory(f"tried to allocate for {work.args[0].rows} rows")
 
     def direction(self, to: Tensor, source: Tensor) -> str:
         places = to.untyped_storage().data_ptr(), source.untyped_storage().data_ptr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,11 @@ class Service:
 
 
 @contextmanager
-def running(*bundles: Path, wait: bool = True, **settings: Any) -> Iterator[Service]:
+def running(
+    *bundles: Path, wait: bool = True, make: Callable[..., Service] = Service, **settings: Any
+) -> Iterator[Service]:
     """A service, ready unless `wait` is false: then it loads once `may_load` is set. It is stopped at the end."""
-    service = Service(bundles, **settings)
+    service = make(bundles, **settings)
     service.thread.start()
     try:
         if wait:

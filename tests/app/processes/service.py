@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ ROOT = Path(__file__).parents[3]
 class Service:
     """The processes of a service, and a client."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", "0", *arguments],
             cwd=ROOT,
+            env={**os.environ, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -92,10 +93,10 @@ def with_suppressed(function: Callable[..., Any], *arguments: Any) -> None:
         pass
 
 
-def status(url: str) -> int:
+def status(url: str, timeout: float = PATIENCE) -> int:
     """Of /health/ready; 0 where nobody answers."""
     try:
-        return httpx.get(f"{url}/health/ready", timeout=PATIENCE, trust_env=False).status_code
+        return httpx.get(f"{url}/health/ready", timeout=timeout, trust_env=False).status_code
     except httpx.TransportError:
         return 0
 
@@ -115,9 +116,9 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def serving(bundle: Path, *arguments: str) -> Iterator[Service]:
+def serving(bundle: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
     common = ("--workers", "2", "--log-level", "warning", "--torch-threads", "1", "--cache-size", "0")
-    service = Service("--bundles", str(bundle), *common, *arguments)
+    service = Service("--bundles", str(bundle), *common, *arguments, environment=environment)
     try:
         service.wait_ready()
         yield service

@@ -78,7 +78,7 @@ def test_a_scrape_shows_the_whole_service_whoever_answers_it(service: Service) -
 def test_shared_memory_has_no_name_that_could_be_left_behind(service: Service) -> None:
     for name, pid in service.pids().items():
         mapped = Path(f"/proc/{pid}/maps").read_text()
-        assert mapped.count("/memfd:trunkline-slots") == (2 if name == "engine" else 1)
+        assert mapped.count("/memfd:trunkline-slots") == (4 if name == "engine" else 1)
         assert "/dev/shm/" not in mapped
 
 
