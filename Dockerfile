@@ -45,11 +45,16 @@ LABEL org.opencontainers.image.title="Trunkline" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 RUN groupadd --gid 10001 trunkline \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin trunkline
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin trunkline \
+    && install -d -o 10001 -g 10001 -m 0700 /var/lib/trunkline
 
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/trunkline /srv/trunkline
 WORKDIR /srv/trunkline
+
+# Whoever reaches the port that a container publishes may ask, so keys are asked for. There is none at first:
+#   docker exec CONTAINER trunkline keys add NAME
+VOLUME /var/lib/trunkline
 
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HUB_OFFLINE=1 \
@@ -57,6 +62,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TRUNKLINE_BUNDLES=/srv/trunkline/weights/fashion \
     TRUNKLINE_HOST=0.0.0.0 \
+    TRUNKLINE_KEYS=/var/lib/trunkline/keys.json \
     TRUNKLINE_LOG_FORMAT=json \
     TRUNKLINE_PORT=8000
 

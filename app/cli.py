@@ -18,6 +18,7 @@ from app.settings import Settings
 from model.commands import evaluate_command, train_command
 from model.export.command import export_command
 from model.proposal.command import init_command
+from model.sealing import seal_command
 from model.study.command import study_command
 
 logger = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ cli.command("init")(init_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
 cli.command("export")(export_command)
+cli.command("seal")(seal_command)
 cli.command("study")(study_command)
 
 if __name__ == "__main__":

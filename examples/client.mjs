@@ -3,7 +3,8 @@
 //   node examples/client.mjs --image examples/pictures/shoe.jpg --text "Men White Sports Shoes"
 //   node examples/client.mjs --text "Women Red Dress" --tasks articleType,baseColour
 //
-// Prints a line a task; exits with 1 and the service's own words when there is no answer.
+// Prints a line a task; exits with 1 and the service's own words when there is no answer. An API key, where the service
+// asks for one, is read from the environment variable TRUNKLINE_KEY: a command line is there for every user to see.
 
 import { openAsBlob } from "node:fs";
 import { basename } from "node:path";
@@ -24,7 +25,9 @@ async function predict() {
   if (given.text) form.append("text", given.text);
   if (given.tasks) form.append("tasks", given.tasks);
   // No Content-Type here: fetch writes it, with the boundary of the parts.
-  const response = await fetch(`${given.url}/predict`, { method: "POST", body: form });
+  const key = process.env.TRUNKLINE_KEY;
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const response = await fetch(`${given.url}/predict`, { method: "POST", body: form, headers });
   const body = await response.json();
   if (!response.ok) throw new Error(`${body.title}: ${body.detail}`);
   return body.predictions;

@@ -3,12 +3,14 @@
     python examples/client.py --image examples/pictures/shoe.jpg --text "Men White Sports Shoes"
     python examples/client.py --text "Women Red Dress" --tasks articleType,baseColour
 
-Needs httpx. Prints a line a task; exits with 1 and the service's own words when there is no answer.
+Needs httpx. Prints a line a task; exits with 1 and the service's own words when there is no answer. An API key, where
+the service asks for one, is read from the environment variable TRUNKLINE_KEY.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ def predict(url: str, image: Path | None, text: str | None, tasks: str | None) -
         parts["text"] = (None, text)
     if tasks is not None:
         parts["tasks"] = (None, tasks)
-    return httpx.post(f"{url}/predict", files=parts, timeout=30)
+    # Not a command-line argument: those are there for every user of the machine to see.
+    key = os.environ.get("TRUNKLINE_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.post(f"{url}/predict", files=parts, headers=headers, timeout=30)
 
 
 def line(prediction: dict[str, Any]) -> str:

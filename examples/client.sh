@@ -4,7 +4,7 @@
 #   sh examples/client.sh examples/pictures/shoe.jpg "Men White Sports Shoes"
 #   sh examples/client.sh "" "Women Red Dress" articleType,baseColour     (no picture, two tasks)
 #
-# URL= says where the service is. Exits with 22 and the service's own words when there is no answer.
+# URL= says where the service is, TRUNKLINE_KEY= is the API key where it asks for one. Exits with 22 and the service's own words when there is no answer.
 set -eu
 
 url=${URL:-http://127.0.0.1:8000}
@@ -18,5 +18,10 @@ if [ -n "$image" ]; then set -- "$@" --form "image=@\"$image\""; fi
 if [ -n "$text" ]; then set -- "$@" --form-string "text=$text"; fi
 if [ -n "$tasks" ]; then set -- "$@" --form-string "tasks=$tasks"; fi
 
-curl "$@" "$url/predict"
+# From standard input, because a command line is there for every user of the machine to see.
+if [ -n "${TRUNKLINE_KEY:-}" ]; then
+    printf 'header = "Authorization: Bearer %s"\n' "$TRUNKLINE_KEY" | curl --config - "$@" "$url/predict"
+else
+    curl "$@" "$url/predict"
+fi
 echo

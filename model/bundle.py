@@ -18,29 +18,34 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from model.bundle_files import (
+    CALIBRATION,
+    CARD,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    REPORT,
+    WEIGHTS,
+    BundleError,
+    read_checked,
+    read_file,
+    sealed,
+    unseal,
+    without_seal,
+    write_atomically,
+)
 from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
 from model.golden_case import GoldenCase
 from model.graph import GraphError, check_references
 from model.preprocess import TextTokenizer
 
+__all__ = [
+    "CALIBRATION", "CARD", "FORMAT_VERSION", "GOLDEN", "GRAPH", "MANIFEST", "REPORT", "WEIGHTS", "Bundle",
+    "BundleError", "Manifest", "add_files", "load_bundle", "save_bundle", "seal_bundle", "write_atomically",
+]  # fmt: skip
+
 FORMAT_VERSION = 1
-MANIFEST, WEIGHTS, GRAPH, CALIBRATION, GOLDEN, REPORT, CARD = (
-    "bundle.yaml",
-    "model.safetensors",
-    "graph.onnx",
-    "calibration.json",
-    "golden.json",
-    "report.json",
-    "README.md",
-)
-# A bundle is read whole into memory; a larger file is a mistake or an attack.
-_LARGEST_TEXT_FILE = 64 * 1024 * 1024
-_LARGEST_WEIGHTS_FILE = 8 * 1024 * 1024 * 1024
-
-
-class BundleError(ValueError):
-    """A bundle that cannot be used; the message names the file and what is wrong with it."""
 
 
 class Manifest(BaseModel):
@@ -145,7 +150,7 @@ def load_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     if not path.is_dir():
         raise BundleError(f"{path}: no such folder; a bundle is a folder with {MANIFEST} in it")
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = _read_manifest(path)
     try:
         config = parse_config(manifest.config, str(path / MANIFEST))
     except ConfigError as error:
@@ -159,14 +164,19 @@ def load_bundle(path: str | Path) -> Bundle:
     for k, row in enumerate(manifest.relation):
         if row[k] or not {*row} <= {0, 1}:
             raise BundleError(f"{path / MANIFEST}: relation holds zeros and ones, and zeros on its diagonal")
-    content = {name: _read_checked(path, name, manifest) for name in (WEIGHTS, CALIBRATION, GOLDEN)}
+    # Whatever the manifest names, read or not, is what it was when the bundle was made.
+    content = {
+        name: read_checked(path, name, manifest.checksums.get(name))
+        for name in dict.fromkeys((WEIGHTS, CALIBRATION, GOLDEN, *manifest.checksums))
+    }
     tokenizers = {}
     for name, modality in config.modalities.items():
         if isinstance(modality, TextModality):
             file = manifest.tokenizers.get(name)
             if file is None:
                 raise BundleError(f"{path / MANIFEST}: no tokenizer named for the text modality {name!r}")
-            _read_checked(path, file, manifest)
+            if file not in content:
+                read_checked(path, file, None)
             try:
                 tokenizers[name] = TextTokenizer.load(path / file, modality)
             except ValueError as error:
@@ -189,10 +199,12 @@ def load_bundle(path: str | Path) -> Bundle:
     if GRAPH in manifest.checksums:
         graph = path / GRAPH
         try:
-            check_references(_read_checked(path, GRAPH, manifest), WEIGHTS, content[WEIGHTS])
+            check_references(content[GRAPH], WEIGHTS, content[WEIGHTS])
         except GraphError as error:
             raise BundleError(f"{graph}: {error}") from None
-    digest = hashlib.sha256(repr(sorted(manifest.checksums.items())).encode() + _canonical(manifest.config)).hexdigest()
+    # Of what answers follow from: a bundle stays the same when it is measured.
+    answering = sorted(entry for entry in manifest.checksums.items() if entry[0] not in (REPORT, CARD))
+    digest = hashlib.sha256(repr(answering).encode() + _canonical(manifest.config)).hexdigest()
     return Bundle(
         path=path,
         config=config,
@@ -200,7 +212,7 @@ def load_bundle(path: str | Path) -> Bundle:
         tokenizers=tokenizers,
         calibration=calibration,
         golden=golden,
-        report=_read_report(path / REPORT),
+        report=_read_report(path / REPORT, content.get(REPORT)),
         provenance=manifest.provenance,
         digest=digest[:16],
         weights=weights,
@@ -253,57 +265,57 @@ def save_bundle(
     return path
 
 
-def add_graph(path: Path, content: bytes) -> None:
-    """Put a graph into a bundle, or in the place of the one that it has. An interruption leaves no half of it."""
-    manifest = _read_manifest(path / MANIFEST)
-    if manifest.checksums.pop(GRAPH, None) is not None:
-        # A graph that the manifest does not name is not looked at.
+def add_files(path: Path, files: Mapping[str, bytes]) -> None:
+    """Put files into a bundle, or in the place of those that it has.
+
+    An interruption leaves a bundle without them: what the manifest does not name is not looked at. Raises BundleError
+    for a bundle whose manifest is not right.
+    """
+    manifest = _read_manifest(path)
+    if files.keys() & manifest.checksums.keys():
+        for name in files:
+            manifest.checksums.pop(name, None)
         _write_manifest(path, manifest)
-    write_atomically(path / GRAPH, content)
-    manifest.checksums[GRAPH] = hashlib.sha256(content).hexdigest()
+    for name, content in files.items():
+        write_atomically(path / name, content)
+        manifest.checksums[name] = hashlib.sha256(content).hexdigest()
     _write_manifest(path, manifest)
+
+
+def seal_bundle(path: str | Path) -> Bundle:
+    """Write the checksums of what people may change: `bundle.yaml` itself, the report and the model card.
+
+    For a change that was meant, and for bundles from before these files had checksums. The other files must be as they
+    were made. Raises BundleError, and then nothing was written; the bundle is returned as it is read back.
+    """
+    path = Path(path)
+    manifest = _parse_manifest(path, without_seal(read_file(path, MANIFEST)))
+    for name, expected in manifest.checksums.items():
+        if name not in (REPORT, CARD):
+            read_checked(path, name, expected)
+    for name in (REPORT, CARD):
+        manifest.checksums.pop(name, None)
+        if (path / name).exists():
+            manifest.checksums[name] = hashlib.sha256(read_file(path, name)).hexdigest()
+    _write_manifest(path, manifest)
+    return load_bundle(path)
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
     document = yaml.safe_dump(manifest.model_dump(), sort_keys=False, allow_unicode=True, width=110)
-    write_atomically(path / MANIFEST, document.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_atomically(path / MANIFEST, sealed(document.encode()))
 
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        if path.stat().st_size > limit:
-            raise BundleError(f"{path}: larger than the {limit} bytes that such a file may have")
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from None
+def _read_manifest(folder: Path) -> Manifest:
+    return _parse_manifest(folder, unseal(folder, read_file(folder, MANIFEST)))
 
 
-def _read_checked(folder: Path, name: str, manifest: Manifest) -> bytes:
-    if Path(name).name != name or name in ("", "..") or "\0" in name:
-        raise BundleError(f"{folder / MANIFEST}: {name!r} is not a plain file name")
-    content = _read(folder / name, _LARGEST_WEIGHTS_FILE if name == WEIGHTS else _LARGEST_TEXT_FILE)
-    expected = manifest.checksums.get(name)
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise BundleError(
-            f"{folder / name}: its SHA-256 is not the one in {MANIFEST}; the file is damaged or was changed, "
-            "copy the bundle again"
-        )
-    return content
-
-
-def _read_manifest(path: Path) -> Manifest:
-    content = _read(path, _LARGEST_TEXT_FILE)
+def _parse_manifest(folder: Path, content: bytes) -> Manifest:
+    path = folder / MANIFEST
     try:
         document = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
@@ -334,12 +346,12 @@ def _read_weights(path: Path, content: bytes, relation: list[list[int]]) -> dict
     return weights
 
 
-def _read_report(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
+def _read_report(path: Path, content: bytes | None) -> dict[str, Any] | None:
+    if content is None:
         return None
     try:
-        report = json.loads(_read(path, _LARGEST_TEXT_FILE))
-    except ValueError as error:
+        report = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(report, dict):
         raise BundleError(f"{path}: must hold an object")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.bundle import CARD, REPORT, Bundle, write_atomically
+from model.bundle import CARD, REPORT, Bundle, add_files
 from model.data.dataset import Split
 from model.metrics import labelled_rows
 from model.predictor import build_network
@@ -48,8 +48,8 @@ def evaluate(
 
 def write_report(bundle: Bundle, report: dict[str, Any]) -> None:
     """Write `report.json` and the model card `README.md` into the bundle's folder."""
-    write_atomically(bundle.path / REPORT, (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(bundle.path / CARD, model_card(bundle, report).encode())
+    content = (json.dumps(report, indent=1) + "\n").encode()
+    add_files(bundle.path, {REPORT: content, CARD: model_card(bundle, report).encode()})
 
 
 def model_card(bundle: Bundle, report: dict[str, Any]) -> str:

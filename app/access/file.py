@@ -34,10 +34,14 @@ def read_keys(file: Path) -> list[Key]:
     """The keys of a file, in its order. Raises KeysError, and FileNotFoundError where there is no such file."""
     try:
         # Not blocking, or a named pipe in the place of the file would hold the service up.
-        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise KeysError(f"{file}: not a file")
-            content = opened.read(_LARGEST + 1)
+            with open(fd, "rb", closefd=False) as opened:
+                content = opened.read(_LARGEST + 1)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         raise
     except OSError as error:

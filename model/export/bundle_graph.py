@@ -16,7 +16,7 @@ from onnx_ir.passes.common import (
 )
 from onnxscript import optimizer
 
-from model.bundle import GRAPH, WEIGHTS, Bundle, add_graph, load_bundle
+from model.bundle import GRAPH, WEIGHTS, Bundle, add_files, load_bundle
 from model.export.parity import Parity, check_parity
 from model.export.tracing import trace
 from model.golden import check_golden
@@ -40,7 +40,7 @@ def write_graph(bundle: Bundle) -> tuple[Bundle, Parity]:
         parity = check_parity(unchecked, bundle, predictor)
     finally:
         unchecked.unlink(missing_ok=True)
-    add_graph(bundle.path, content)
+    add_files(bundle.path, {GRAPH: content})
     return load_bundle(bundle.path), parity
 
 

@@ -15,6 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.access.file import add_key
+from app.access.keys import make_key
+from tests.app.api.harness import running
+from tests.support.tiny import make_tiny_bundle
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHOE = EXAMPLES / "pictures" / "shoe.jpg"
 TEXT = 'red & "navy" shirt; @men <kids> 50 % $HOME'  # what a shell, a form or a URL would mangle
@@ -31,9 +36,9 @@ def client(request: pytest.FixtureRequest) -> Run:
         pytest.skip(f"the {kind} client needs a program that is not installed")
 
     def run(
-        address: str, image: Path | None = None, text: str = "", tasks: str = ""
+        address: str, image: Path | None = None, text: str = "", tasks: str = "", key: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        environment = dict(os.environ)
+        environment = {**os.environ, "TRUNKLINE_KEY": key}
         if kind == "shell":
             command = ["sh", str(EXAMPLES / "client.sh"), str(image or ""), text, tasks]
             environment["URL"] = address
@@ -96,6 +101,19 @@ def test_a_refusal_is_told_in_the_service_s_words(client: Run, address: str) -> 
     refusal = httpx.post(f"{address}/predict", json={"text": "red", "tasks": ["colour", "weather"]}).json()
     assert refusal["status"] == 422
     assert refusal["detail"] in result.stderr + result.stdout
+
+
+def test_a_key_is_sent_where_there_is_one(client: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("guarded")
+    text, key = make_key("client", (), ["predict"], None, None)
+    add_key(folder / "keys.json", key)
+    with running(make_tiny_bundle(folder / "tiny"), keys=folder / "keys.json") as service:
+        let_in = client(service.url, text="red", tasks="year", key=text)
+        assert (let_in.returncode, let_in.stderr) == (0, "")
+        for wrong in ("", "tl_000_wrong"):
+            refused = client(service.url, text="red", key=wrong)
+            assert refused.returncode != 0
+            assert "API key" in refused.stderr + refused.stdout
 
 
 def test_a_service_that_is_not_there(client: Run) -> None:

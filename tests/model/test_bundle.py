@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from model.bundle import FORMAT_VERSION, BundleError, load_bundle, save_bundle
+from model.bundle_files import sealed, without_seal
 from model.calibration import COVERAGES
 from model.golden import check_golden
 from model.network import Network
@@ -37,9 +38,9 @@ def bundle(original: Path, tmp_path: Path) -> Path:
 
 def alter_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     file = bundle / "bundle.yaml"
-    document = yaml.safe_load(file.read_text())
+    document = yaml.safe_load(without_seal(file.read_bytes()))
     change(document)
-    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    file.write_bytes(sealed(yaml.safe_dump(document, sort_keys=False).encode()))
 
 
 def fix_checksum(bundle: Path, name: str) -> None:
@@ -183,8 +184,9 @@ def test_an_unknown_version_is_named(bundle: Path, version: object) -> None:
 
 @pytest.mark.parametrize("content", [b"format: 1\nrelation: 2024-13-45", b"format: [", b"\x00", b"- 1", b"format: 1"])
 def test_a_manifest_that_is_none(bundle: Path, content: bytes) -> None:
-    (bundle / "bundle.yaml").write_bytes(content)
-    assert "bundle.yaml" in refusal(bundle)
+    for whole in (content, sealed(content + b"\n")):
+        (bundle / "bundle.yaml").write_bytes(whole)
+        assert "bundle.yaml" in refusal(bundle)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +299,7 @@ def test_altered_calibration_is_named(bundle: Path, change: Callable[[Any], obje
 @pytest.mark.parametrize("content", [b"[]", b"{", b"\xff"])
 def test_a_damaged_report_is_named(bundle: Path, content: bytes) -> None:
     (bundle / "report.json").write_bytes(content)
+    fix_checksum(bundle, "report.json")
     assert "report.json" in refusal(bundle)
 
 

@@ -141,3 +141,20 @@ def test_the_image_installs_torch_for_a_gpu_alone(device: str, lock: str) -> Non
         check=True,
     )
     assert shell.stdout.strip() == lock
+
+
+def test_the_image_asks_for_keys_and_keeps_them_in_a_volume_that_it_may_write() -> None:
+    keys = re.search(r"TRUNKLINE_KEYS=(\S+)", " ".join(FINAL))
+    assert keys is not None
+    folder = str(Path(keys[1]).parent)
+    assert f"VOLUME {folder}" in FINAL
+    assert re.search(rf"install -d -o 10001 -g 10001 -m 0700 {folder}(\s|$)", " ".join(FINAL))
+    assert "TRUNKLINE_NO_KEYS" not in " ".join(FINAL)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_what_this_machine_alone_reaches_is_composed_without_keys(name: str) -> None:
+    service = SERVICES[name]
+    assert service["environment"]["TRUNKLINE_NO_KEYS"] == "true"
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert [volume.partition(":")[2] for volume in service["volumes"]] == ["/var/lib/trunkline"]

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from app.serving.runtimes.quiet_openvino import openvino
-from model.bundle import BundleError, add_graph, load_bundle, save_bundle
+from model.bundle import BundleError, add_files, load_bundle, save_bundle
+from model.bundle_files import sealed, without_seal
 from model.export import bundle_graph
 from model.export.bundle_graph import write_graph
 from model.export.errors import ExportError
@@ -80,16 +81,16 @@ def test_the_same_bundle_gets_the_same_graph(plain: Exported, copy: Path, monkey
     assert plain.graphed.graph is not None
     content = plain.graphed.graph.read_bytes()
     before = load_bundle(copy)
-    add_graph(copy, content)
+    add_files(copy, {"graph.onnx": content})
     assert (copy / "graph.onnx").read_bytes() == content
     assert load_bundle(copy).digest == before.digest == plain.graphed.digest
     assert plain.graphed.digest != plain.bundle.digest
 
 
 def fix_checksum(bundle: Path) -> None:
-    manifest = yaml.safe_load((bundle / "bundle.yaml").read_text())
+    manifest = yaml.safe_load(without_seal((bundle / "bundle.yaml").read_bytes()))
     manifest["checksums"]["graph.onnx"] = hashlib.sha256((bundle / "graph.onnx").read_bytes()).hexdigest()
-    (bundle / "bundle.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
+    (bundle / "bundle.yaml").write_bytes(sealed(yaml.safe_dump(manifest, sort_keys=False).encode()))
 
 
 def test_a_changed_graph_is_refused(copy: Path) -> None:
@@ -146,7 +147,7 @@ def test_an_interruption_leaves_a_bundle(copy: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "write_atomically", stop)
     with pytest.raises(KeyboardInterrupt):
-        add_graph(copy, b"whole")
+        add_files(copy, {"graph.onnx": b"whole"})
     assert load_bundle(copy).graph is None
 
 
