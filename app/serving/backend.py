@@ -131,8 +131,8 @@ class LocalBackend:
         self._engine.expect(loaded.longest)
         self._batcher.widen(in_flight)
         if loaded.runtime.device == "cuda":
-            # A GPU's time goes by arithmetic. For the CPU, the batcher's own figure was measured.
-            self._batcher.weigh(loaded.bundle.name, item_tokens(loaded.bundle.config))
+            # A GPU's time goes by arithmetic. For the CPU, the batcher's own figures were measured.
+            self._batcher.weigh(loaded.bundle.name, item_tokens(loaded.bundle.config), batch_length=0)
         self._loaded[loaded.bundle.name] = loaded
         return loaded.served
 

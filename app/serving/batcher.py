@@ -57,8 +57,9 @@ class Batcher(Generic[Id]):
     """A bounded queue that makes batches. Not thread-safe: it has one owner.
 
     Times are seconds of one clock of the owner's choice. Lengths are tokens; `item_length` is what everything else of
-    an item costs, in tokens, so that padding is judged by the work that it really adds. Its default was measured on
-    the shipped bundle, the rest chosen by simulation: docs/decisions/0006-batching.md.
+    an item costs, in tokens, and `batch_length` what a batch costs whatever is in it, so that padding is judged by the
+    work that it adds and by the batch that it saves. Their defaults were measured on the shipped bundle on a CPU, the
+    rest chosen by simulation: docs/decisions/0006-batching.md.
 
     Each group waits in a line, in order of rank: a batch is chosen from the head of a line, not from all that wait.
     """
@@ -70,13 +71,14 @@ class Batcher(Generic[Id]):
         max_queue: int,
         slots: int = 1,
         max_padding: float = 0.05,
-        item_length: int = 150,
+        item_length: float = 150,
+        batch_length: float = 300,
         priority_seconds: float = 1.0,
     ) -> None:
         """Start empty.
 
         `sizes`: of batches, ascending. `slots`: batches that the engine has at a time, the one that runs included.
-        `max_padding`: share of a batch's work, 0 to 1.
+        `max_padding`: share of a batch's work, 0 to 1, that padding may be beyond `batch_length`.
         """
         if min(max_queue, slots) < 1:
             raise ValueError("max_queue and slots must be 1 or more")
@@ -88,8 +90,8 @@ class Batcher(Generic[Id]):
         self._latest = 0  # size of the latest batch
         self._exclusive = False  # whether the batch that runs is to be the only one
         self._max_padding = max_padding
-        self._item_length = item_length
-        self._item_lengths: dict[Hashable, float] = {}
+        self._costs = (item_length, batch_length)
+        self._costs_of: dict[Hashable, tuple[float, float]] = {}
         self._priority_seconds = priority_seconds
         self._waiting: dict[Id, _Waiting[Id]] = {}
         self._lines: dict[Hashable, list[_Waiting[Id]]] = {}  # by rank
@@ -110,9 +112,9 @@ class Batcher(Generic[Id]):
         """Requests in the largest batch that is made."""
         return self._sizes[-1]
 
-    def weigh(self, group: Hashable, item_length: float) -> None:
-        """Let everything else of an item of this group cost so many tokens."""
-        self._item_lengths[group] = item_length
+    def weigh(self, group: Hashable, item_length: float, batch_length: float) -> None:
+        """Let everything else of an item of this group, and a batch of it by itself, cost so many tokens."""
+        self._costs_of[group] = (item_length, batch_length)
 
     def limit(self, largest: int) -> None:
         """Make no batch above `largest`, 1 or more, from the next step on; the largest of the sizes lifts the limit."""
@@ -208,12 +210,12 @@ class Batcher(Generic[Id]):
         # Stable, so that those of one distance stay in order of rank.
         candidates.sort(key=lambda item: abs(item.length - first.length))
         batch: list[_Waiting[Id]] = []
-        item_length = self._item_lengths.get(first.group, self._item_length)
+        item_length, batch_length = self._costs_of.get(first.group, self._costs)
         total, longest = 0, first.length
         for item in candidates[: self._sizes[-1]]:
             size = len(batch) + 1
             total, longest = total + item.length, max(longest, item.length)
-            if size * longest - total > self._max_padding * size * (item_length + longest):
+            if size * longest - total > self._max_padding * size * (item_length + longest) + batch_length:
                 break
             batch.append(item)
         fitting = bisect_right(self._sizes, len(batch))

@@ -86,7 +86,7 @@ def test_a_run_is_the_same_again() -> None:
 
 def test_padding_is_counted() -> None:
     padded = closed(MACHINE, Policy(max_padding=1.0), 32, lengths=(16, 48), seconds=2, warm=0.5)
-    grouped = closed(MACHINE, Policy(max_padding=0.0), 32, lengths=(16, 48), seconds=2, warm=0.5)
+    grouped = closed(MACHINE, Policy(max_padding=0.0, batch_length=0), 32, lengths=(16, 48), seconds=2, warm=0.5)
     assert grouped.padding == 0 < padded.padding < 2 / 3
 
 

@@ -83,7 +83,7 @@ def test_more_slots_can_be_given_later() -> None:
 
 
 def test_batchmates_are_chosen_from_enough_for_two_batches_not_from_all_that_wait() -> None:
-    subject: Batcher[int] = Batcher(sizes=(1, 2, 4), max_queue=100, item_length=0, max_padding=0.1)
+    subject: Batcher[int] = Batcher(sizes=(1, 2, 4), max_queue=100, item_length=0, batch_length=0, max_padding=0.1)
     subject.add(-1, 0.0, 5)
     for id, length in enumerate([5, 40, 40, 40, 40, 40, 40, 5, 5, 5, 5]):
         subject.add(id, 0.0, length)
@@ -92,7 +92,7 @@ def test_batchmates_are_chosen_from_enough_for_two_batches_not_from_all_that_wai
 
 
 def test_similar_lengths_run_together() -> None:
-    subject = batcher(item_length=0, max_padding=0.2)
+    subject = batcher(item_length=0, batch_length=0, max_padding=0.2)
     subject.add("running", 0.0, 1)
     for name, length in (("short", 4), ("long", 40), ("short too", 5), ("long too", 38)):
         subject.add(name, 0.0, length)
@@ -102,11 +102,20 @@ def test_similar_lengths_run_together() -> None:
 
 def test_what_an_item_costs_besides_its_length_is_weighed_by_group() -> None:
     for weight, together in ((0, ("short",)), (1000, ("short", "long"))):
-        subject = batcher(item_length=10, max_padding=0.2)
-        subject.weigh("group", weight)
+        subject = batcher(item_length=10, batch_length=0, max_padding=0.2)
+        subject.weigh("group", weight, batch_length=0)
         subject.add("running", 0.0, 1)
         for name, length in (("short", 4), ("long", 40)):
             subject.add(name, 0.0, length, group="group")
+        assert subject.engine_free(1.0).runs == (together,)
+
+
+def test_padding_that_costs_less_than_another_batch_is_taken() -> None:
+    for batch_length, together in ((35, ("short",)), (36, ("short", "long"))):
+        subject = batcher(item_length=0, max_padding=0.0, batch_length=batch_length)
+        subject.add("running", 0.0, 1)
+        for name, length in (("short", 4), ("long", 40)):
+            subject.add(name, 0.0, length)
         assert subject.engine_free(1.0).runs == (together,)
 
 
@@ -121,7 +130,7 @@ def test_a_full_batch_leaves_the_least_similar_behind() -> None:
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.integers(31, 60))
 def test_the_oldest_is_not_starved_by_better_fitting_newcomers(newcomers: list[int], length: int) -> None:
-    subject: Batcher[int] = Batcher(sizes=(1, 2), max_queue=100, item_length=0, max_padding=0.1)
+    subject: Batcher[int] = Batcher(sizes=(1, 2), max_queue=100, item_length=0, batch_length=0, max_padding=0.1)
     subject.add(-1, 0.0, 1)
     subject.add(-2, 0.0, length)
     for id, shorter in enumerate(newcomers):

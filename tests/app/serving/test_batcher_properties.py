@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.serving.batcher import Batcher, Step
 
 SIZES, MAX_QUEUE, MAX_PADDING, ITEM_LENGTH = (1, 2, 4), 12, 0.25, 8
+BATCH_LENGTH = 12
 
 # How long a machine takes, busy as it may be, is no property of the batcher.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -29,6 +30,7 @@ class Service(RuleBasedStateMachine):
             slots=self.slots,
             max_padding=MAX_PADDING,
             item_length=ITEM_LENGTH,
+            batch_length=BATCH_LENGTH,
         )
         self.now = 0.0
         self.added: dict[int, dict[str, float]] = {}
@@ -61,7 +63,7 @@ class Service(RuleBasedStateMachine):
         assert len({item["group"] for item in items}) == 1
         assert all(item["deadline"] > self.now for item in items)
         padding, work = self.padding(items)
-        assert padding <= MAX_PADDING * work
+        assert padding <= MAX_PADDING * work + BATCH_LENGTH
         assert min(in_time, key=self.rank) in run
         first = min(in_time, key=self.rank)
         line = sorted((id for id in in_time if self.kind(id)[2] == self.kind(first)[2]), key=self.rank)
