@@ -73,7 +73,9 @@ class PlainDataset(Dataset[Sample]):
         for name, modality in self.config.modalities.items():
             values = [sample[name] for sample in samples]
             inputs[name] = (
-                torch.stack(values) if isinstance(modality, ImageModality) else torch.from_numpy(pad_tokens(values))
+                torch.stack(values)
+                if isinstance(modality, ImageModality)
+                else torch.from_numpy(pad_tokens(values, pad_id=modality.pad_id))
             )
         targets = {name: torch.stack([sample["targets"][name] for sample in samples]) for name in self.split.labels}
         return TrainingBatch(inputs, torch.stack([sample["present"] for sample in samples]), targets)

@@ -41,6 +41,7 @@ from model.data.faults import Faults
 from model.data.source import Source
 from model.data.table import fill, read_table
 from model.network import Network
+from model.network.encoders import resolve_encoders
 from model.training.batches import TrainingBatch, shrink_pictures
 from model.training.checkpoint import Checkpoints
 from model.training.learner import Learner
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2, help="most loader processes tried for the plain loops")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     options = parser.parse_args(arguments)
-    config = load_config(options.config)
+    config = resolve_encoders(load_config(options.config))
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

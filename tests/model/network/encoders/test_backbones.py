@@ -13,7 +13,7 @@ from torch import Tensor
 from model.config import parse_config
 from model.network.encoders import Encoder, build_encoder, resolve_encoders
 from model.network.encoders.feature_tokens import count_tokens, image_tokens
-from tests.support.backbones import SMALL_TEXT, named_document, untrained
+from tests.support.backbones import SMALL_TEXT, named_document, untrained, word_pieces
 
 VOCABULARY = 40
 # Maps with their channels first and last, tokens with and without ones that stand for no place.
@@ -92,6 +92,48 @@ def test_the_answers_are_those_of_the_library(folders: Path) -> None:
             expected = theirs(input_ids=ids, attention_mask=(ids != pad).long()).last_hidden_state
             tokens, mask = encoder(ids)
         torch.testing.assert_close(tokens[mask], expected[mask], rtol=0, atol=1e-6)
+
+
+def test_pictures_from_a_folder_are_read_as_the_library_reads_them(folders: Path) -> None:
+    from transformers import AutoModel
+
+    name = str(folders / "vit")
+    document = named_document({"encoder": {"kind": "transformers", "name": name}}, None)
+    image = resolve_encoders(parse_config(document)).modalities["image"]
+    encoder = build_encoder(image).eval()
+    encoder.load_pretrained()
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    prepared = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(image.mean)[:, None, None]) / 0.5
+    with torch.inference_mode():
+        expected = AutoModel.from_pretrained(name).eval()(pixel_values=prepared).last_hidden_state
+        tokens, _ = encoder(pixels)
+    torch.testing.assert_close(tokens, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_each_half_of_a_network_of_pictures_and_texts_is_a_backbone(tmp_path: Path) -> None:
+    from transformers import AutoModel, CLIPConfig
+
+    tokenizer = word_pieces()
+    half = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    text = half | {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 2}
+    theirs = AutoModel.from_config(
+        CLIPConfig(text_config=text, vision_config=half | {"image_size": 32, "patch_size": 8})
+    )
+    theirs.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    encoder = {"kind": "transformers", "name": str(tmp_path)}
+    config = resolve_encoders(parse_config(named_document({"encoder": encoder}, {"encoder": encoder})))
+    for modality, inputs in zip(
+        config.modalities.values(), (pictures()[:, :32, :32], torch.tensor([[2, 7, 8, 3]])), strict=True
+    ):
+        ours = build_encoder(modality, 150).eval()
+        ours.load_pretrained()
+        half_of_theirs = theirs.eval().vision_model if modality.kind == "image" else theirs.eval().text_model
+        if modality.kind == "image":
+            expected = half_of_theirs(pixel_values=ours.normalise(inputs, torch.float32)).last_hidden_state
+        else:
+            expected = half_of_theirs(input_ids=inputs).last_hidden_state
+        torch.testing.assert_close(ours(inputs)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_picture_is_read_as_timm_reads_it(folders: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from model.config import Config, ConfigError, parse_config
-from model.network.encoders import errors, resolve_encoders, timm_library
+from model.network.encoders import build_encoder, errors, resolve_encoders, timm_library
 from tests.support.backbones import named_document, save_text, save_timm, untrained
 
 
@@ -131,8 +131,6 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_that_do_not_fit_are_refused(folders: Path, tmp_path: Path) -> None:
-    from model.network.encoders import build_encoder
-
     encoder = {"kind": "transformers", "name": str(folders / "bert"), "arguments": {"hidden_size": 32}}
     text = resolved(text={"encoder": encoder}).modalities["text"]
     with pytest.raises(ConfigError, match="bert"):
@@ -147,6 +145,12 @@ def test_weights_that_do_not_fit_are_refused(folders: Path, tmp_path: Path) -> N
     text = resolved(text={"encoder": {"kind": "transformers", "name": str(tmp_path / "short")}}).modalities["text"]
     with pytest.raises(ConfigError, match=r"lack .*output\.dense\.weight"):
         build_encoder(text, 150).load_pretrained()
+
+
+def test_weights_that_only_the_hub_has_need_the_hub() -> None:
+    image = resolved({"height": 64, "width": 64, "encoder": {"kind": "timm", "name": "resnet10t"}}).modalities["image"]
+    with pytest.raises(ConfigError, match=r"resnet10t: .*hub.*name its folder"):
+        build_encoder(image).load_pretrained()
 
 
 def test_near_folders_are_those_beside_it(tmp_path: Path) -> None:
