@@ -58,6 +58,12 @@ def test_a_promise_is_as_good_as_the_worst_of_its_tests() -> None:
         "passed, 2026-01-03; requests: 5"
     )
     assert shown(row, {a: result("passed"), b: result("failed")}) == "failed: test_b, 2026-01-02"
+    assert shown(row, {a: result("passed"), f"{b}[1]": result("passed"), f"{b}[2]": result("failed")}) == (
+        "failed: test_b, 2026-01-02"
+    )
+    assert shown(row, {a: result("passed"), f"{b}[1]": result("passed"), f"{b}[2]": {"outcome": "not run"}}) == (
+        "1 not run, else passed, 2026-01-02"
+    )
     assert shown(row, {a: result("passed")}) == "1 not run, else passed, 2026-01-02"
     assert shown(row, {a: result("passed"), b: result("skipped")}) == "1 not run, else passed, 2026-01-02"
 
@@ -108,16 +114,20 @@ def test_a_run_keeps_the_worst_case_and_what_the_tests_told_and_forgets_nothing(
         return (tmp_path / "docs/page.md").read_text()
 
     (row,) = table(PAGE_OF_ONE)
-    run("-k", "test_b", "tests")
-    assert shown(row, recorded(tmp_path / "results/kept.json")).startswith("1 not run, else passed, ")
-    page = run("--deselect", "tests/test_x.py::test_b", "tests")
-    kept = recorded(tmp_path / "results/kept.json")
-    assert {test: result["outcome"] for test, result in kept.items()} == {
-        row.tests[0]: "failed",
-        row.tests[1]: "passed",
-    }
-    assert kept[row.tests[0]]["figures"] == [["1 requests", 100], ["2 requests", 200]]
+    kept = tmp_path / "results/kept.json"
+    first, second, other = "tests/test_x.py::test_a[1]", "tests/test_x.py::test_a[2]", "tests/test_x.py::test_b"
+    run("-k", "test_b or 1", "tests")
+    assert shown(row, recorded(kept)).startswith("1 not run, else passed, ")
+    page = run("--deselect", other, f"--basetemp={tmp_path / 'base'}", "tests")
+    outcomes = {case: result["outcome"] for case, result in recorded(kept).items()}
+    assert outcomes == {first: "passed", second: "failed", other: "passed"}
+    assert recorded(kept)[second]["figures"] == [["2 requests", 200]]
     assert "| failed: test_a, " in page
     assert "1 requests: 100; 2 requests: 200 |" in page
-    assert str(tmp_path) not in page
-    assert "tests/test_x.py::test_b" in kept[row.tests[0]]["command"]
+    assert str(tmp_path) not in kept.read_text() + page
+    assert recorded(kept)[second]["command"].endswith(f"--deselect {other} tests")
+    assert "--deselect" not in recorded(kept)[other]["command"]
+    (tmp_path / "tests/test_x.py").write_text(TESTS.replace("[1, 2]", "[1, 3]"))
+    run("-k", "test_b", "tests")
+    outcomes = {case: result["outcome"] for case, result in recorded(kept).items()}
+    assert outcomes == {first: "passed", second.replace("2", "3"): "not run", other: "passed"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +24,10 @@ PAGE = ROOT / "docs" / "reliability.md"
 RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
 HEADER = "| promise | tests | last result |"
 BEGIN, END = "<!-- begin: make slow -->", "<!-- end: make slow -->"
+_RAN = ("passed", "failed")
 _NAMED = re.compile(r"\[`([^`]+)`\]\(\.\./([^)]+)\)")  # [`test_function`](../tests/file.py)
 
-Results = dict[str, dict[str, Any]]  # by test, as `file::function`
+Results = dict[str, dict[str, Any]]  # by test and case, as pytest names them: `file::function[case]`
 
 
 @dataclass
@@ -56,11 +58,12 @@ def recorded(path: Path = RESULTS) -> Results:
 
 def shown(row: Row, results: Results) -> str:
     """The last result of a row: of all its tests, or that none is recorded."""
-    found = [results[test] for test in row.tests if test in results]
+    cases = {test: [result for case, result in results.items() if _function(case) == test] for test in row.tests}
+    found = [result for results in cases.values() for result in results if result["outcome"] in _RAN]
     if not found:
         return "–"
-    wrong = [test.partition("::")[2] for test in row.tests if results.get(test, {}).get("outcome") == "failed"]
-    missing = sum(results.get(test, {}).get("outcome") in (None, "skipped") for test in row.tests)
+    wrong = [test.partition("::")[2] for test in row.tests if any(r["outcome"] == "failed" for r in cases[test])]
+    missing = sum(not results or any(r["outcome"] not in _RAN for r in results) for results in cases.values())
     outcome = f"failed: {', '.join(wrong)}" if wrong else "passed" if not missing else f"{missing} not run, else passed"
     words = [f"{outcome}, {max(result['date'] for result in found)}"]
     words += [f"{name}: {value}" for result in found for name, value in result["figures"]]
@@ -79,7 +82,8 @@ def render(page: str, results: Results) -> str:
 
 def _runs(rows: Sequence[Row], results: Results) -> Iterator[str]:
     named = {test for row in rows for test in row.tests}
-    runs = {(r["date"], r["command"], r["machine"]) for test, r in results.items() if test in named}
+    kept = [result for case, result in results.items() if _function(case) in named and result["outcome"] in _RAN]
+    runs = {(result["date"], result["command"], result["machine"]) for result in kept}
     if not runs:
         yield "No run is recorded yet."
         return
@@ -98,22 +102,25 @@ class Record:
         words = [word for word in config.invocation_params.args if not re.search("(^|=)/", word)]
         self._run = {
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
-            "command": " ".join(("python -m pytest", *words)),
+            "command": shlex.join(("python", "-m", "pytest", *words)),
             "machine": ", ".join(f"{value}" if name in _PLAIN else f"{name} {value}" for name, value in _facts()),
         }
+        self._partly = any("::" in word for word in words)  # what is collected may be some of a test's cases
+        self._collected: set[str] = set()
         self._found: Results = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Before tests are chosen by their marks."""
+        """Before tests are chosen by their marks or names."""
         for item in items:
             if _function(item.nodeid) in self._named:
                 item.add_marker(pytest.mark.slow)
+                self._collected.add(item.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A test's setup, call or teardown ended. Of a parametrised one, the worst case counts."""
+        """A case's setup, call or teardown ended."""
         result = self._found.setdefault(
-            _function(report.nodeid), {"outcome": "passed", "seconds": 0.0, "figures": [], **self._run}
+            report.nodeid, {"outcome": "passed", "seconds": 0.0, "figures": [], **self._run}
         )
         result["seconds"] = round(result["seconds"] + report.duration, 1)
         if report.failed or (report.skipped and result["outcome"] == "passed"):
@@ -124,9 +131,12 @@ class Record:
             result["figures"] += [[before + name, value] for name, value in report.user_properties]
 
     def pytest_sessionfinish(self) -> None:
-        """Keep the results; those of tests that did not run stay."""
-        results = recorded(self._results)
-        results |= {test: result for test, result in self._found.items() if test in self._named}
+        """Keep the results; those of cases that were there and not chosen stay, or are marked as not run."""
+        collected = {_function(case) for case in self._collected} if not self._partly else set()
+        kept = recorded(self._results)
+        results = {case: result for case, result in kept.items() if _function(case) not in collected}
+        results |= {case: kept.get(case, {"outcome": "not run"}) for case in self._collected}
+        results |= {case: result for case, result in self._found.items() if _function(case) in self._named}
         self._results.parent.mkdir(parents=True, exist_ok=True)
         self._results.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         self._page.write_text(render(self._page.read_text(encoding="utf-8"), results), encoding="utf-8")
