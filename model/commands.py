@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -13,19 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from model.terminal import console, device_of, fail, loading_bars, need_the_train_extra, progress_bars, read_words
 
 if TYPE_CHECKING:
     from model.data.faults import Faults
-
-console = Console(stderr=True)
-
-
-def _fail(error: Exception) -> typer.Exit:
-    console.print("error: ", style="bold red", end="")
-    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(2)
 
 
 def train_command(
@@ -41,7 +33,7 @@ def train_command(
     cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
 ) -> None:
     """Train a bundle. Run it again after an interruption and it goes on from the last finished epoch."""
-    _need_the_train_extra()
+    need_the_train_extra()
     import torch
 
     from model.bundle import BundleError
@@ -56,12 +48,12 @@ def train_command(
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     try:
         settings = load_config(config)
-        chosen = _device(device)
+        chosen = device_of(device)
         if not out.name or (out.exists() and not out.is_dir()):
             raise BundleError(f"--out {out}: name a folder for the bundle, such as weights/{settings.name}")
         settings = resolve_encoders(settings)
-        with _progress() as progress:
-            dataset = load_dataset(settings, data, cache=cache, progress=_loading(progress))
+        with progress_bars() as progress:
+            dataset = load_dataset(settings, data, cache=cache, progress=loading_bars(progress))
         work = out.with_name(out.name + ".training")
         _show_faults(dataset.faults, work)
         console.print("  ".join(f"{name}: {len(split)}" for name, split in dataset.splits.items()))
@@ -71,7 +63,7 @@ def train_command(
             shutil.rmtree(work / "tensorboard", ignore_errors=True)
         from model.training.progress import TerminalReporter
 
-        with _progress() as progress:
+        with progress_bars() as progress:
             reporter = TerminalReporter(dataset.config, progress, console, work / "tensorboard")
             trainer = Trainer(dataset, chosen, reporter, checkpoints, minutes)
             trained = trainer.run()
@@ -94,7 +86,7 @@ def train_command(
             console.print(f"it has no graph, and torch alone will serve it: {graphless}", markup=False, soft_wrap=True)
         console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)
     except (ConfigError, DataError, ResumeError, BundleError, DivergedError, OSError) as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on from the last finished epoch")
         raise typer.Exit(130) from None
@@ -112,7 +104,7 @@ def evaluate_command(
     cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
 ) -> None:
     """Measure a bundle on a split, for each set of modalities, and write report.json and README.md into it."""
-    _need_the_train_extra()
+    need_the_train_extra()
     import torch
 
     from model.bundle import BundleError, load_bundle
@@ -126,22 +118,22 @@ def evaluate_command(
         if split not in ("train", "val", "test"):
             raise DataError(f"--split {split}: choose train, val or test")
         loaded = load_bundle(bundle)
-        chosen = _device(device)
-        with _progress() as progress:
+        chosen = device_of(device)
+        with progress_bars() as progress:
             dataset = load_dataset(
                 loaded.config,
                 data,
                 cache=cache,
                 labels_from=loaded.config,
                 splits=(split,),
-                progress=_loading(progress),
+                progress=loading_bars(progress),
             )
             _show_faults(dataset.faults, None)
             if not len(dataset.splits[split]):
                 raise DataError(f"{data}: the split {split!r} holds no row")
             words = None
             if mask_words is not None:
-                words = _read_words(mask_words)
+                words = read_words(mask_words)
             bar = progress.add_task("evaluating", total=None, info="")
 
             def advance(done: int, total: int) -> None:
@@ -157,63 +149,10 @@ def evaluate_command(
         }
         write_report(loaded, report)
     except (BundleError, ConfigError, DataError, OSError) as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     for table in _tables(report):
         Console().print(table)
     console.print(f"wrote {bundle}/report.json and {bundle}/README.md", soft_wrap=True)
-
-
-def _need_the_train_extra() -> None:
-    """Training and evaluation use libraries that a serve-only installation lacks."""
-    if any(importlib.util.find_spec(name) is None for name in ("torch", "sklearn", "onnxscript", "onnxruntime")):
-        raise _fail(RuntimeError("training and evaluation need the extra 'train': pip install 'trunkline[train]'"))
-
-
-def _read_words(path: Path) -> frozenset[str]:
-    from model.data.faults import DataError
-
-    try:
-        return frozenset(path.read_text(encoding="utf-8").lower().split())
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text in UTF-8") from None
-
-
-def _device(name: str) -> Any:
-    import torch
-
-    from model.config import ConfigError
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError("this torch sees no CUDA device")
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: {error}") from None
-    return device
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[info]}"),
-        console=console,
-    )
-
-
-def _loading(progress: Progress) -> Any:
-    bars: dict[str, TaskID] = {}
-
-    def advance(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            bars[what] = progress.add_task(what, info="")
-        progress.update(bars[what], completed=done, total=total)
-
-    return advance
 
 
 def _show_faults(faults: Faults, folder: Path | None) -> None:

@@ -53,7 +53,7 @@ def tfidf(dataset: Dataset, masked_words: frozenset[str] | None) -> tuple[Result
     """
     config, train, test = dataset.config, dataset.splits["train"], dataset.splits["test"]
     pattern = tuple(name for name, modality in config.modalities.items() if isinstance(modality, TextModality))
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
     seen = vectorizer.fit_transform(_joined(config, train, pattern, False, None))
     asked = {}
     for masked in (False, True):
@@ -101,7 +101,7 @@ def _classifier(features: Any, labels: NDArray[Any], classes: int = 2) -> tuple[
         alone = np.zeros(classes)
         alone[found] = 1.0
         return lambda x: np.tile(alone, (x.shape[0], 1)), 0
-    model = LogisticRegression(C=_C, max_iter=300).fit(features, labels)
+    model = LogisticRegression(C=_C, max_iter=200).fit(features, labels)
 
     def predict(x: Any) -> Floats:
         result = np.zeros((x.shape[0], classes))

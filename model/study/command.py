@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress, TaskID
 
-from model.commands import _device, _fail, _loading, _need_the_train_extra, _progress, _read_words, console
+from model.terminal import console, device_of, fail, loading_bars, need_the_train_extra, progress_bars, read_words
 
 if TYPE_CHECKING:
     from model.study.plan import Run, Share
@@ -41,7 +41,7 @@ def study_command(
 
     Run it again after an interruption and it goes on: a finished run is not made twice.
     """
-    _need_the_train_extra()
+    need_the_train_extra("matplotlib")
     import torch
 
     from model.config import ConfigError, load_config
@@ -56,12 +56,12 @@ def study_command(
     torch.set_num_threads(cores)
     try:
         shares, chosen = _shares(fractions, seeds, epochs), _chosen(variants)
-        words = None if mask_words is None else _read_words(mask_words)
+        words = None if mask_words is None else read_words(mask_words)
         work = Work(
-            resolve_encoders(load_config(config)), data.resolve(), out, str(_device(device)), cores, cache, words
+            resolve_encoders(load_config(config)), data.resolve(), out, str(device_of(device)), cores, cache, words
         )
-        with _progress() as progress:
-            dataset = work.load(_loading(progress))
+        with progress_bars() as progress:
+            dataset = work.load(loading_bars(progress))
             masked = "" if words is None else hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
             plan = make_plan(dataset.config, chosen, shares, dataset.fingerprint + masked)
             for name, reason in plan.left_out.items():
@@ -73,7 +73,7 @@ def study_command(
         command += f" --epochs {epochs}" + (f" --variants {variants}" if variants else "")
         write_page(Results(plan, out), target, command + (" --mask-words FILE" if mask_words else ""))
     except (ConfigError, DataError, OSError) as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was")
         raise typer.Exit(130) from None

@@ -36,7 +36,7 @@ def execute(
     A training that diverges is a result too: {"failed": why}. `masked_words` as in `report.evaluate`.
     """
     data = subset(dataset, run.config, run.fraction, run.seed)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     if run.method == "network":
         folder = out / "unfinished" / run.key
         try:
@@ -46,7 +46,13 @@ def execute(
     else:
         folder = None
         results, parameters = (baselines.majority if run.method == "majority" else baselines.tfidf)(data, masked_words)
-        result = {"results": results, "parameters": parameters, "seconds": time.perf_counter() - started, "epochs": 0}
+        result = {
+            "results": results,
+            "parameters": parameters,
+            "seconds": time.perf_counter() - started,
+            "core_seconds": time.process_time() - used,
+            "epochs": 0,
+        }
     result |= {
         "rows": {name: len(split) for name, split in data.splits.items()},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device.type}",
@@ -62,7 +68,9 @@ def _network(
     data: Dataset, folder: Path, device: torch.device, reporter: Reporter, masked_words: frozenset[str] | None
 ) -> dict[str, Any]:
     config = data.config
+    whole, used = not folder.exists(), time.process_time()
     trained = Trainer(data, device, reporter, Checkpoints(folder, config, data.fingerprint), minutes=None).run()
+    core_seconds = time.process_time() - used
     val, test = data.splits["val"], data.splits["test"]
     calibration = fit_calibration(
         config, run_patterns(trained.network, BatchMaker(config, val, trained.tokenizers)), val.labels
@@ -73,6 +81,8 @@ def _network(
         "results_without_beta": measure_setups(config, uncalibrated(config), setups, test.labels),
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
         "seconds": trained.history[-1]["seconds"],
+        # What a killed process used is not known.
+        "core_seconds": core_seconds if whole else None,
         "epochs": len(trained.history),
         "precision": trained.provenance["precision"],
         "relation": trained.relation,

@@ -92,6 +92,8 @@ class Plan:
     def _run(self, variant: Variant, document: dict[str, Any], share: Share, seed: int) -> Run:
         config = parse_config(document, f"variant {variant.name}")
         method = "network" if variant.method == "network_per_task" else variant.method
+        if method != "network" and share.fraction == 1:
+            seed = 0  # all rows and nothing drawn: one run is that of every seed
         identity = {
             "format": _FORMAT,
             "method": method,

@@ -54,12 +54,14 @@ class Difference:
 class Line:
     """One variant at one share: its finished seeds.
 
-    `results`: seed -> setup -> task -> metrics; parameters and training seconds of all networks that it takes.
+    `results`: seed -> setup -> task -> metrics. Of all networks that a seed takes together: parameters, seconds of
+    training, and seconds of processor time, these of the seeds that were trained in one go.
     """
 
     results: dict[int, dict[str, dict[str, dict[str, Any]]]]
     parameters: int
     seconds: list[float]
+    core_seconds: list[float]
     failed: dict[int, str]
 
     def setups(self) -> list[str]:
@@ -104,7 +106,7 @@ class Results:
                 self._lines[variant.name, share] = self._read(variant, share, out)
 
     def _read(self, variant: Variant, share: Share, out: Path) -> Line:
-        line = Line({}, 0, [], {})
+        line = Line({}, 0, [], [], {})
         for seed in range(share.seeds):
             found = [run.result(out) for run in self.plan.runs(variant, share, seed)]
             if any(result is None for result in found):
@@ -123,6 +125,9 @@ class Results:
             line.results[seed] = merged
             line.parameters = sum(part["parameters"] for part in parts)
             line.seconds.append(sum(part["seconds"] for part in parts))
+            used = [part["core_seconds"] for part in parts]
+            if None not in used:
+                line.core_seconds.append(sum(used))
         return line
 
     def line(self, name: str, share: Share) -> Line | None:

@@ -122,16 +122,19 @@ class Criterion(nn.Module):
         losses = losses_of(leaf)
         # Rows on the scale of the mean's terms, so that a method that finds no conflict changes nothing.
         parts = (losses * self.shares * len(losses)).unbind()
-        rows = [torch.autograd.grad(part, leaf, retain_graph=True)[0].flatten().float() for part in parts]
-        jacobian = torch.stack(rows)  # (K, B · d)
-        gramian = (jacobian @ jacobian.T).double().cpu()
+        # As every backward pass, not under autocast: the three digits of bf16 products hide small conflicts.
+        with torch.autocast(h.device.type, enabled=False):
+            rows = [torch.autograd.grad(part, leaf, retain_graph=True)[0].flatten().float() for part in parts]
+            jacobian = torch.stack(rows)  # (K, B · d)
+            gramian = (jacobian @ jacobian.T).double().cpu()
         if party is None:
             weights = self._weights(gramian)
         else:
             # Parts have different rows of h, so their Gramians add up. One decides for all: a method may draw.
             gramian = torch.stack(party.meet(gramian)).sum(0)
             weights = party.meet(self._weights(gramian) if party.rank == 0 else None)[0]
-        combined = (weights.to(jacobian) @ jacobian).view_as(h).to(h.dtype)
+        with torch.autocast(h.device.type, enabled=False):
+            combined = (weights.to(jacobian) @ jacobian).view_as(h).to(h.dtype)
         through = (h * combined).sum()
         # The value is the mean of the losses; behind h its gradient is the mean's, before h the combined one.
         return (losses * self.shares).sum() + (through - through.detach())
@@ -139,8 +142,10 @@ class Criterion(nn.Module):
     def _weights(self, gramian: Tensor) -> Tensor:
         """What each task's gradient counts, [K], from their products [K, K]; 0 for a task without a label."""
         assert self._weigh is not None
-        # A row of zeros is a task without a label here: it takes no part, or a method would stop for its sake.
-        live = (gramian.diagonal() > 0).nonzero().squeeze(1)
+        # A row of zeros is a task without a label here: it takes no part, or a method would stop for its sake. One that
+        # is no number ends the run at the end of the epoch, by its loss; a solver would end it with a riddle.
+        squares = gramian.diagonal()
+        live = ((squares > 0) & squares.isfinite()).nonzero().squeeze(1)
         weights = gramian.new_zeros(len(gramian))
         if len(live):
             found = self._weigh(gramian[live][:, live])

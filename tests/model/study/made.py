@@ -39,6 +39,7 @@ def write(plan: Plan, out: Path, accuracies: Mapping[str, Mapping[float, Sequenc
                         "results_without_beta": measured,
                         "parameters": 1000,
                         "seconds": 60.0,
+                        "core_seconds": 90.0,
                         "machine": "made, 1 threads, cpu",
                         "torch": "0",
                     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from tests.model.training.shapes import document, write_config
 from tests.model.training.test_trainer import CPU, Listener
 
 SHARE = Share(0.5, 1, 2)
+ANY_TIME = {"seconds": 0, "core_seconds": 0}
 
 
 def plan_of(dataset: Dataset, *names: str, share: Share = SHARE) -> Plan:
@@ -116,7 +120,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(dataset: Dataset,
     listener = Listener()
     resumed = made(run, dataset, tmp_path / "broken", listener)
     assert [record["epoch"] for record in listener.records] == [2]
-    assert {**whole, "seconds": 0} == {**resumed, "seconds": 0}
+    assert (whole["core_seconds"] is None, resumed["core_seconds"] is None) == (False, True)
+    assert whole | ANY_TIME == resumed | ANY_TIME
 
 
 def test_a_training_that_diverges_is_a_result(dataset: Dataset, tmp_path: Path) -> None:
@@ -134,10 +139,14 @@ def test_variants_train(dataset: Dataset, tmp_path: Path, name: str) -> None:
         assert all(np.isfinite(list(metrics.values())).all() for metrics in tasks.values())
 
 
-def study(shapes: Path, cache: Path, folder: Path, *more: str) -> str:
+def arguments(shapes: Path, cache: Path, folder: Path) -> list[str]:
     config = write_config(folder / "config.yaml", document())
     names = ["study", str(config), "--data", str(shapes), "--out", str(folder / "out"), "--cache", str(cache)]
-    done = CliRunner().invoke(cli, [*names, "--device", "cpu", "--threads", "1", *more])
+    return [*names, "--device", "cpu", "--threads", "1"]
+
+
+def study(shapes: Path, cache: Path, folder: Path, *more: str) -> str:
+    done = CliRunner().invoke(cli, [*arguments(shapes, cache, folder), *more])
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -154,6 +163,8 @@ def test_the_command_makes_what_is_missing_and_nothing_twice(shapes: Path, cache
     assert str(tmp_path / "out") not in page
     gone = next(path for path in files if json.loads(path.read_text())["variant"] == "text_only")
     gone.unlink()
+    study(shapes, cache, tmp_path, *options, "--page-only")
+    assert "**Unfinished**: 1 cells" in (tmp_path / "out" / "study.md").read_text(encoding="utf-8")
     study(shapes, cache, tmp_path, *options)
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").iterdir()}
     assert after.keys() == files.keys()
@@ -188,5 +199,35 @@ def test_processes_side_by_side_give_the_same_results(shapes: Path, cache: Path,
         folder.mkdir()
         study(shapes, cache, folder, *options, "--jobs", jobs)
         runs = [json.loads(path.read_text()) for path in sorted((folder / "out" / "runs").iterdir())]
-        found.append([{**run, "seconds": 0} for run in runs])
+        found.append([run | ANY_TIME for run in runs])
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("seconds", [8, 11, 14])
+def test_a_study_killed_at_any_time_goes_on(
+    shapes: Path, cache: Path, tmp_path: Path, jobs: int, seconds: float
+) -> None:
+    options = ["--variants", "base,concat,gated", "--fractions", "1", "--seeds", "1", "--epochs", "12"]
+    found = []
+    for name in ("whole", "killed"):
+        folder = tmp_path / name
+        folder.mkdir()
+        if name == "killed":
+            command = [
+                sys.executable,
+                "-m",
+                "app.cli",
+                *arguments(shapes, cache, folder),
+                "--jobs",
+                str(jobs),
+                *options,
+            ]
+            # What the time-out sends is SIGKILL.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, timeout=seconds, check=False, capture_output=True)
+        study(shapes, cache, folder, *options)
+        runs = [json.loads(path.read_text()) for path in sorted((folder / "out" / "runs").iterdir())]
+        found.append([run | ANY_TIME for run in runs])
     assert found[0] == found[1]

@@ -67,6 +67,7 @@ def test_networks_for_each_task_are_one_line(tmp_path: Path) -> None:
     assert line is not None
     assert line.parameters == 5 * 1000
     assert line.seconds == [5 * 60.0] * 3
+    assert line.core_seconds == [5 * 90.0] * 3
     assert line.figure("text", "accuracy") == Figure(pytest.approx(0.6), pytest.approx(0.1))
     assert line.figure("text", "accuracy", "colour") == line.figure("text", "accuracy")
 

@@ -56,6 +56,13 @@ def test_the_same_config_is_trained_once() -> None:
     assert [(run.variant, run.seed) for run in plan.all()] == [("base", 0), ("concat", 0), ("base", 1), ("concat", 1)]
 
 
+def test_a_baseline_draws_nothing_from_all_of_the_data() -> None:
+    seeds = [
+        (run.variant, run.fraction, run.seed) for run in plan_of(["majority"], [Share(0.5, 2, 1), Share(1, 2, 1)]).all()
+    ]
+    assert seeds == [("majority", 0.5, 0), ("majority", 0.5, 1), ("majority", 1, 0)]
+
+
 def test_a_network_a_task_is_as_many_trainings() -> None:
     plan = plan_of(["single_task"], [Share(1.0, 1, 3)])
     assert [list(run.config.tasks) for run in plan.all()] == [[name] for name in tiny_document()["tasks"]]

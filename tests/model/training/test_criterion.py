@@ -127,6 +127,22 @@ def test_pcgrad_changes_conflicting_gradients() -> None:
 
 
 @methods
+def test_the_products_of_gradients_are_exact_where_the_network_is_not(method: str) -> None:
+    torch.manual_seed(0)
+    expected = Case(method).combined()
+    case = Case(method)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+
+        def losses(h: Tensor) -> Tensor:
+            with torch.autocast("cpu", enabled=False):
+                return case.losses(h)
+
+        total = case.criterion.combine(case.h, losses, case.counts)
+    torch.testing.assert_close(torch.autograd.grad(total, case.h)[0].flatten(), expected)
+
+
+@methods
 def test_a_task_without_a_label_in_the_batch_takes_no_part(method: str) -> None:
     torch.manual_seed(0)
     case = Case(method, unlabelled=("b",))
@@ -137,6 +153,14 @@ def test_a_task_without_a_label_in_the_batch_takes_no_part(method: str) -> None:
     weights = case.criterion._weights(jacobian @ jacobian.T)
     torch.testing.assert_close(combined, (weights @ jacobian) * 2 / 3)
     assert combined.norm() > 1e-3
+
+
+@methods
+def test_a_loss_that_is_no_number_stays_one_and_ends_nothing_else(method: str) -> None:
+    case = Case(method)
+    with torch.no_grad():
+        case.heads["b"][0, 0] = torch.inf
+    assert not bool(torch.isfinite(case.criterion.combine(case.h, case.losses, case.counts)))
 
 
 @methods
