@@ -41,19 +41,25 @@ def test_verdicts_follow_from_the_figures(tmp_path: Path) -> None:
     text = written(tmp_path)
     fusion = section(text, "Modality fusion")
     alpha, gated = [line for line in fusion.splitlines() if line.startswith("- ")]
-    assert "α fusion against concatenation: **helps**." in alpha
-    assert "image + text, 5 %, accuracy +1.0 ± 0.1" in alpha
-    assert "gated unit against concatenation: **does not help; it harms**." in gated
+    assert alpha.startswith("- α fusion, against concatenation: **helps**. Better in 4, worse in 0,")
+    assert "| α fusion, against concatenation | 5 % | accuracy | **+1.0 ±0.1** | **+1.0 ±0.1** |" in fusion
+    assert gated.startswith(
+        "- gated unit, against concatenation: **does not help; it harms**. Better in 0, worse in 4,"
+    )
+    assert "| gated unit, against concatenation | 5 % | accuracy | **−9.4 ±1.4** |" in fusion
     cross = section(text, "The cross-modal block")
     assert "**does not help**, as far as this many seeds can tell" in cross
-    assert "Within the spread: 4 of 4 comparisons" in cross
+    assert "within the spread in 4 of 4 comparisons" in cross
+    assert "| 5 % | accuracy | +0.0 ±24.8 |" in cross
+    across = section(text, "A network rather than a linear model of the words")
+    assert "| 5 % | accuracy | +20.0 ±24.8 |" in across
 
 
 def test_one_seed_and_other_epochs_are_said(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert "**Fewer than 3 seeds** at 100 %" in text
     assert "**Epochs differ**" in text
-    assert "From one seed: image + text, 100 %, accuracy +1.0;" in section(text, "Modality fusion")
+    assert "| α fusion, against concatenation | 100 % | accuracy | +1.0 | +1.0 |" in section(text, "Modality fusion")
     assert "Left out: T given (" in text
     assert "Unfinished" not in text
 
@@ -69,7 +75,7 @@ def test_tables_hold_means_spreads_and_cost(tmp_path: Path) -> None:
     text = written(tmp_path)
     row = next(line for line in text.splitlines() if line.startswith("| the base config, α fusion, with the cross"))
     assert row.split(" | ")[1] == ".700 ±.100 / .350 ±.050"
-    assert row.endswith("| 0.00 M | 1.0 |")
+    assert row.endswith("| 0.00 M | 1.0 | 1.5 |")
     assert "| TF-IDF + logistic regression | – | .500 ±.000 / .250 ±.000 |" in text
     assert "<summary>5 %, masked text</summary>" in text
 
@@ -87,6 +93,11 @@ def test_words_around_the_marks_stay_and_results_are_replaced(tmp_path: Path) ->
     write_page(results, page, "trunkline study")
     assert page.read_text(encoding="utf-8") == once
     assert {path: path.read_bytes() for path in pictures} == pictures
+
+
+def test_the_page_of_the_docs_has_its_marks() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "study.md").read_text(encoding="utf-8")
+    assert page.count(BEGIN) == page.count(END) == 1
 
 
 def test_plots_are_small_and_named_on_the_page(tmp_path: Path) -> None:
