@@ -37,21 +37,22 @@ def _serve(**flags: Any) -> None:
     in the current folder. A flag wins over the environment, the environment over the file.
     """
     # Imported here, because torch takes seconds and the help should not.
+    from app.files import raise_limit
     from app.listening import AddressInUse, listen, url
+    from app.memory import ceiling
     from app.processes.supervisor import supervise
     from app.telemetry.logs import configure_logging
     from app.threads import gpu_expected, plan_threads, usable_cores
 
     settings = _settings({name: value for name, value in flags.items() if value is not None})
+    raise_limit()
     try:
         listener = listen(settings.host, settings.port, share=settings.reuse_port)
     except AddressInUse as error:
         _fail(str(error))
     warning = _check_exposure(settings, listener.getsockname()[0])
     address = url(listener)
-    typer.echo(f"Trunkline listens on {address} (page: {address}/, API: {address}/docs); loading models ...")
-    sys.stdout.flush()
-
+    _say(f"Trunkline listens on {address} (page: {address}/, API: {address}/docs); loading models ...")
     configure_logging(settings.log_level, settings.log_format)
     plan = plan_threads(
         cores=usable_cores(),
@@ -63,6 +64,7 @@ def _serve(**flags: Any) -> None:
     if warning is not None:
         logger.warning("%s", warning)
     logger.info("%s", plan)
+    logger.info("%s", ceiling(settings, plan))
     settings = settings.model_copy(update={"intake_threads": plan.intake, "torch_threads": plan.forward})
     if plan.workers > 1 and not hasattr(os, "memfd_create"):
         _fail("--workers above 1 needs Linux, whose processes can share memory without a name")
@@ -99,6 +101,15 @@ def _settings(flags: dict[str, Any]) -> Settings:
             where = _flag(name) if name in flags else f"TRUNKLINE_{name.upper()}"
             lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (given: {fault['input']!r})")
         _fail("\n".join(lines))
+
+
+def _say(line: str) -> None:
+    """Print a line; a full disk, or nobody who reads it, is no reason not to serve."""
+    try:
+        typer.echo(line)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
 
 
 def _fail(message: str) -> NoReturn:

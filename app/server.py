@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app.acceptor import Acceptor, Room
 from app.api.predict import Endpoint
 from app.connection import Config, Connection
+from app.files import TooFewFiles, connections
 from app.listening import turn_away
 from app.serving.pipeline import Pipeline
 from app.settings import Settings
@@ -70,7 +71,11 @@ class Server(uvicorn.Server):
         """Take connections from these sockets until told to stop; they are closed then."""
         self._loop = asyncio.get_running_loop()
         self._listeners = sockets or []
-        self._room = Room(self._most_connections, self._clients)
+        try:
+            self._room = Room(connections(self._most_connections), self._clients)
+        except TooFewFiles as error:
+            self.failure = str(error)
+            return
         await super().serve([])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -115,8 +115,8 @@ class Settings(BaseSettings):
     )
     reuse_port: bool = Field(
         default=False,
-        description="let another service of the same user have the port, too: one that is started takes connections when "
-        "it is ready, and all of them when this one is stopped",
+        description="let another service of the same user have the port, too: one that is started takes connections "
+        "when it is ready, and all of them when this one is stopped",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins whose pages may call the service, separated by commas; none by default"
