@@ -183,5 +183,5 @@ def test_docs_tell_of_the_models_once_there_is_a_key(browser: webdriver.Chrome, 
     find(".auth-btn-wrapper .authorize")[0].click()
     find(".auth-btn-wrapper .btn-done")[0].click()
     find("#operations-predict-predict_predict_post .opblock-summary-control")[0].click()
-    wait.until(lambda _: "tiny" in find("#operations-predict-predict_predict_post")[0].text)
+    wait.until(lambda _: "a picture: JPEG" in find("#operations-predict-predict_predict_post")[0].text)
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
