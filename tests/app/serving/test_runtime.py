@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from app.serving.runtime import Later, blank_item, item_length, warm_up
+from app.serving.runtime import DeviceOutOfMemory, Later, blank_item, item_length, lacks_memory, warm_up
 from model.config import Config
 from model.outputs import Outputs
 from tests.app.serving.bench import picture
@@ -40,3 +41,28 @@ def test_length_is_that_of_the_longest_text() -> None:
     document["modalities"]["more"] = {**document["modalities"]["text"], "max_tokens": 30}
     assert item_length(blank_item(Config.model_validate(document))) == 30
     assert item_length({"image": picture(0)}) == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        DeviceOutOfMemory("full"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        # As torch on a CPU and ONNX Runtime said when their address space was limited.
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        Exception(
+            "bfc_arena.cc:360 void* BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"
+        ),
+        RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223: std::bad_alloc"),
+    ],
+)
+def test_what_is_said_where_memory_is_short(error: Exception) -> None:
+    assert lacks_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no text"), RuntimeError("CUDA error: an illegal memory access"), SystemExit()]
+)
+def test_what_is_said_where_it_is_not(error: BaseException) -> None:
+    assert not lacks_memory(error)
