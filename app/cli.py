@@ -6,8 +6,9 @@ import inspect
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TextIO, get_args, get_origin
 
 import typer
 from pydantic import ByteSize, ValidationError
@@ -27,7 +28,11 @@ cli = typer.Typer(name="trunkline", no_args_is_help=True, pretty_exceptions_enab
 
 def main() -> None:
     """The `trunkline` command."""
-    cli()
+    try:
+        cli()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
 
 
 def _serve(**flags: Any) -> None:
@@ -105,11 +110,17 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 def _say(line: str) -> None:
     """Print a line; a full disk, or nobody who reads it, is no reason not to serve."""
-    try:
+    with suppress(OSError):
         typer.echo(line)
-        sys.stdout.flush()
+    _flush(sys.stdout)
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is left, or let go of what cannot be written: else it would be tried again, and fail, at the end."""
+    try:
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(message: str) -> NoReturn:

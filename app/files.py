@@ -18,7 +18,7 @@ class TooFewFiles(OSError):
 
 
 def raise_limit() -> None:
-    """Have as many as an administrator allows: the usual limit is one for interactive use. Child processes inherit it."""
+    """Have as many as an administrator allows: the usual limit is for interactive use. Child processes inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -34,7 +34,7 @@ class Surrounded:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [*prelude, *SERVE, "--port", str(self.port), *flags],
-            cwd=ROOT, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **(environment or {})},
+            cwd=ROOT, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(ROOT), **(environment or {})},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=preexec,
         )  # fmt: skip
         self.log: list[str] = []

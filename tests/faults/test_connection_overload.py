@@ -119,7 +119,7 @@ def test_memory_stays_under_the_ceiling_and_latency_recovers(
 ) -> None:
     flags = [word for name, value in BOUNDS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     bound = ceiling(
-        Settings(_env_file=None, **BOUNDS),
+        Settings(_env_file=None, cache_size=0, **BOUNDS),
         plan_threads(cores=2, gpu=False, workers=workers, intake=2, forward=1),
     )
     more = ("--workers", str(workers), "--intake-threads", "2", "--cache-size", "0")
@@ -133,13 +133,13 @@ def test_memory_stays_under_the_ceiling_and_latency_recovers(
             Path(f"/proc/{pid}/clear_refs").write_text("5")
         burst = Burst(service.port)
         burst.run(BURST_SECONDS)
+        burst.join()
         ended = time.monotonic()
         recovered = None
         while recovered is None and time.monotonic() - ended < PATIENCE:
             began = time.monotonic()
             if statistics.median(latency(service.port) for _ in range(5)) <= 2 * usual + 0.05:
                 recovered = began - ended
-        burst.join()
         grown = memory(service, "VmHWM") - before
         service.stop()
     record_property("answers", dict(burst.answers))
