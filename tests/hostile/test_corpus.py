@@ -85,6 +85,12 @@ def test_a_picture_at_the_limit_of_pixels_takes_nine_bytes_a_pixel(service: Serv
     assert grown < 9 * 7000 * 7000 + 32 * MEGABYTE, f"{grown / MEGABYTE:.0f} MB"
 
 
+@pytest.mark.parametrize(("one", "other"), [("café", "cafe\u0301"), ("ｒｅｄ", "red"), ("red  shirt\0", "red shirt")])
+def test_a_text_in_another_form_gets_the_same_answer(service: Service, one: str, other: str) -> None:
+    first, second = (json.loads(ask(address(service), text(form)).body)["predictions"] for form in (one, other))
+    assert first == second
+
+
 def test_afterwards_nothing_is_held(service: Service) -> None:
     with service.client() as client:
         lines = client.get("/metrics").text.splitlines()
