@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import EngineUnavailable, ServiceError
+from app.errors import ServiceError
 from app.serving.batcher import Batcher
 from app.serving.ceiling import Ceiling
 from app.serving.dispatcher import Dispatcher, Ran
@@ -61,7 +61,10 @@ class Backend(Protocol):
         ...
 
     async def lost(self) -> str:
-        """Return when nothing will ever run here again, with the reason: only another process helps then."""
+        """Return when nothing will ever run here again, with the reason: only another process helps then.
+
+        Requests that are here are not ended by it: what becomes of them depends on where they came from.
+        """
         ...
 
     async def load(self, path: Path) -> Served:
@@ -87,8 +90,6 @@ class Backend(Protocol):
         ...
 
 
-_LOST_RETRY = 3.0  # seconds; another process is started, and loads
-
 MakeBackend = Callable[[ServingConfig, Metrics], Backend]
 
 
@@ -97,8 +98,8 @@ class LocalBackend:
 
     def __init__(self, config: ServingConfig, metrics: Metrics, make_runtime: MakeRuntime) -> None:
         """Start the engine; there is nothing to run before `load`."""
-        self._engine = Engine(config.hang_timeout, self._lose)
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._engine = Engine(config.hang_timeout, self._lost.set_result)
         self._batcher: Batcher[int] = Batcher(sizes=config.batch_sizes, max_queue=config.max_queue)
         self._dispatcher = Dispatcher(self._engine, self._batcher, Ceiling(config.batch_sizes), metrics)
         metrics.watch_batches(lambda: self._batcher.largest)
@@ -118,10 +119,6 @@ class LocalBackend:
     async def lost(self) -> str:
         """See Backend."""
         return await asyncio.shield(self._lost)
-
-    def _lose(self, reason: str) -> None:
-        self._dispatcher.close(_restarted)
-        self._lost.set_result(reason)
 
     async def load(self, path: Path) -> Served:
         """Read, check and warm a bundle on the engine's thread."""
@@ -154,7 +151,3 @@ class LocalBackend:
     async def stop(self, timeout: float) -> bool:
         """See Engine.stop."""
         return await self._engine.stop(timeout)
-
-
-def _restarted() -> EngineUnavailable:
-    return EngineUnavailable("The engine has failed and is started again; try again shortly.", retry_after=_LOST_RETRY)

@@ -33,6 +33,7 @@ State = Literal["starting", "ready", "draining", "failed"]
 Parts = Mapping[str, bytes | str]
 
 _START_RETRY = 2.0  # seconds; loading takes about as long
+_LOST_RETRY = 3.0  # seconds; another process is started, and loads
 _DRAIN_RETRY = 5.0  # seconds, in which another instance should have taken over
 _HASHED_AT_ONCE = 1 << 18  # bytes; hashing more holds the event loop up for longer than handing it to a thread does
 _SHORTEST_STOP = 1.0  # seconds that the engine's thread gets to end, however late it is
@@ -71,6 +72,7 @@ class Pipeline:
         self._prepare = prepare
         self._metrics = metrics
         self._make_backend = make_backend
+        self._losing: asyncio.Task[str] | None = None
         self.ended = False  # whether the engine is lost for good, and only another process helps
         self._state: State = "starting"
         self._reason: str | None = "not started"
@@ -114,6 +116,7 @@ class Pipeline:
         RuntimeUnavailable for a device that is not there.
         """
         self._backend = backend = self._make_backend(self._config, self._metrics)
+        self._losing = asyncio.create_task(self._lose(backend))
         try:
             for path in self._config.bundles:
                 self._reason = f"loading {path}"
@@ -129,9 +132,13 @@ class Pipeline:
 
     async def lost(self) -> str:
         """Return once the engine is lost for good, with the reason. To be asked when `start` has ended."""
-        assert self._backend is not None
-        reason = await self._backend.lost()
+        assert self._losing is not None
+        return await asyncio.shield(self._losing)
+
+    async def _lose(self, backend: Backend) -> str:
+        reason = await backend.lost()
         self.ended = True
+        backend.close(_lost)
         return reason
 
     async def _load(self, backend: Backend, path: Path) -> None:
@@ -158,7 +165,9 @@ class Pipeline:
                 await self._admission.wait_idle()
         except TimeoutError:
             log.warning("%d requests did not finish within %g s", self._admission.requests, timeout)
-        if self._backend:
+        if self._losing:
+            self._losing.cancel()
+        if self._backend and not self.ended:
             self._backend.close(_draining)
         if self._backend and not await self._backend.stop(max(_SHORTEST_STOP, ends - time.monotonic())):
             log.error("the engine is still busy; it ends with the process")
@@ -305,6 +314,10 @@ class Pipeline:
 
 def _draining() -> Draining:
     return Draining("The service is shutting down; try again shortly.", retry_after=_DRAIN_RETRY)
+
+
+def _lost() -> EngineUnavailable:
+    return EngineUnavailable("The engine has failed and is started again; try again shortly.", retry_after=_LOST_RETRY)
 
 
 def _late() -> DeadlineExceeded:

@@ -81,7 +81,7 @@ def test_an_item_that_ends_the_engine_is_found_and_costs_no_neighbour_its_answer
             load.wait(20)
             assert Asking(service, signed(sign)).ended() == 500
             # In a batch at first; then alone, by itself.
-            assert ends(service, "engine") == 2
+            until(lambda: ends(service, "engine") >= 2)
             service.wait_ready()
             load.wait(20)
         assert set(load.outcomes) <= {200, 503}, load.outcomes
@@ -90,7 +90,7 @@ def test_an_item_that_ends_the_engine_is_found_and_costs_no_neighbour_its_answer
         for _ in range(10):
             assert Asking(service, signed(sign)).ended() in (500, 503)
             service.wait_ready()
-        assert ends(service, "engine") <= 4
+            assert ends(service, "engine") <= 4
         is_well(service)
 
 

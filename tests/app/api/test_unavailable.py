@@ -126,7 +126,8 @@ def test_draining_ends_in_time(tiny: Path) -> None:
 
 def test_inference_failed_gives_nothing_away(tiny: Path) -> None:
     with running(tiny) as service:
-        service.runtime.poisoned = lambda item: RuntimeError("secret path /srv/x")
+        # An input that lacks the picture; one that has all is still answered, so it is the input's fault.
+        service.runtime.poisoned = lambda item: None if "image" in item else RuntimeError("secret path /srv/x")
         response = service.client.post("/predict", json={"text": "red"})
         assert is_problem(response, 500, "inference-failed")
         assert "secret" not in response.text

@@ -21,6 +21,7 @@ import httpx
 from tests.app.serving.bench import parts
 
 PATIENCE = 120.0  # processes import libraries, on a machine that may be busy
+REFUSED = 0.2  # seconds until a client asks again; those who heed Retry-After leave more time
 ROOT = Path(__file__).parents[3]
 
 
@@ -161,6 +162,8 @@ class Load:
                         answer = client.post("/predict", files=form)
                         self.outcomes[answer.status_code] += 1
                         self.without_retry += answer.status_code == 503 and "retry-after" not in answer.headers
+                        if answer.status_code == 503:
+                            self._ended.wait(REFUSED)
                 except httpx.TransportError as error:
                     self.outcomes[type(error).__name__] += 1
 
