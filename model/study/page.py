@@ -70,7 +70,7 @@ def _extent(results: Results) -> Iterator[str]:
     yield ""
     few = [share.title for share in plan.shares if share.seeds < 3]
     if few:
-        yield f"**Fewer than 3 seeds** at {', '.join(few)}: too little time; read those figures as single draws."
+        yield f"**Fewer than 3 seeds** at {', '.join(few)}: to save time; read those figures as single draws."
         yield ""
     epochs = {share.epochs for share in plan.shares}
     if len(epochs) > 1:
@@ -85,52 +85,74 @@ def _extent(results: Results) -> Iterator[str]:
 
 
 def _verdicts(results: Results) -> Iterator[str]:
+    words: dict[str, list[str]] = {}
     for idea in IDEAS:
-        found = {pair: results.differences(idea, pair) for pair in idea.pairs}
-        if not any(found.values()):
+        for pair in idea.pairs:
+            if differences := results.differences(idea, pair):
+                words.setdefault(_word(differences), []).append(
+                    f"{_titles(pair)} ({idea.title[0].lower()}{idea.title[1:]})"
+                )
+    for word, titles in sorted(words.items()):
+        yield f"- **{word.capitalize()}**: {'; '.join(titles)}."
+    yield ""
+    for idea in IDEAS:
+        found = {pair: differences for pair in idea.pairs if (differences := results.differences(idea, pair))}
+        if not found:
             continue
         yield f"### {idea.title}"
         yield ""
         for pair, differences in found.items():
-            if differences:
-                yield f"- {_verdict(pair, differences)}"
+            yield f"- {_verdict(pair, differences)}"
+        yield ""
+        asked = list(dict.fromkeys("all of each" if idea.across else d.setup for ds in found.values() for d in ds))
+        yield "| points | training data | | " + " | ".join(asked) + " |"
+        yield "|---|---:|---|" + "---:|" * len(asked)
+        for pair, differences in found.items():
+            for share in results.plan.shares:
+                for metric in METRICS:
+                    cells = {
+                        "all of each" if idea.across else d.setup: _cell(d)
+                        for d in differences
+                        if d.share == share and d.metric == metric
+                    }
+                    if cells:
+                        row = [_titles(pair), share.title, _NAMES[metric], *(cells.get(setup, "–") for setup in asked)]
+                        yield f"| {' | '.join(row)} |"
         yield ""
 
 
+def _word(differences: Sequence[Difference]) -> str:
+    """What a pair of variants shows, from its differences alone."""
+    counts = Counter(difference.verdict for difference in differences)
+    if counts["one seed"] == len(differences):
+        return "one seed, which says nothing of the spread"
+    if counts["better"] and counts["worse"]:
+        return "helps in places and harms in others"
+    if counts["better"]:
+        return "helps" if counts["better"] * 2 > len(differences) - counts["one seed"] else "helps in places"
+    return "does not help; it harms" if counts["worse"] else "does not help, as far as this many seeds can tell"
+
+
 def _verdict(pair: tuple[str, str], differences: Sequence[Difference]) -> str:
-    """One sentence or more on a pair of variants, from its differences alone."""
-    one, two = by_name(pair[0]).title, by_name(pair[1]).title
     counts = Counter(difference.verdict for difference in differences)
     judged = len(differences) - counts["one seed"]
     if not judged:
-        word = "one seed: nothing can be said of the spread"
-    elif counts["better"] and counts["worse"]:
-        word = "**helps in some ways to ask and harms in others**"
-    elif counts["better"]:
-        word = "**helps**" if counts["better"] * 2 > judged else "**helps in places**"
-    elif counts["worse"]:
-        word = "**does not help; it harms**"
-    else:
-        word = "**does not help**, as far as this many seeds can tell"
-    parts = [f"{one} against {two}: {word}."]
-    for verdict, said in (("better", "Better"), ("worse", "Worse")):
-        cells = [_cell(d) for d in differences if d.verdict == verdict]
-        if cells:
-            parts.append(f"{said}: {'; '.join(cells)}.")
-    if counts["open"]:
-        widest = max(abs(d.mean) for d in differences if d.verdict == "open") * 100
-        parts.append(f"Within the spread: {counts['open']} of {judged} comparisons (means up to {widest:.1f} points).")
-    alone = [_cell(d) for d in differences if d.verdict == "one seed"]
-    if alone:
-        parts.append(f"From one seed: {'; '.join(alone)}.")
-    return " ".join(parts)
+        return f"{_titles(pair)}: {_word(differences)}."
+    return (
+        f"{_titles(pair)}: **{_word(differences)}**. Better in {counts['better']}, worse in {counts['worse']}, within "
+        f"the spread in {counts['open']} of {judged} comparisons."
+    )
+
+
+def _titles(pair: tuple[str, str]) -> str:
+    return f"{by_name(pair[0]).title}, against {by_name(pair[1]).title}"
 
 
 def _cell(difference: Difference) -> str:
-    half = "" if difference.half is None else f" ± {difference.half * 100:.1f}"
-    return (
-        f"{difference.setup}, {difference.share.title}, {_NAMES[difference.metric]} {difference.mean * 100:+.1f}{half}"
-    )
+    """A difference in points with its interval; bold where it is certain."""
+    text = f"{round(difference.mean * 100, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no negative zero
+    text += "" if difference.half is None else f" ±{difference.half * 100:.1f}"
+    return f"**{text}**" if difference.verdict in ("better", "worse") else text
 
 
 def _overview(results: Results, share: Share, setups: Sequence[str]) -> Iterator[str]:
@@ -139,10 +161,10 @@ def _overview(results: Results, share: Share, setups: Sequence[str]) -> Iterator
         return
     yield f"### {share.title} of the training data: means over tasks"
     yield ""
-    yield "Accuracy / macro-F1, ± the standard deviation over seeds; parameters; minutes of training."
+    yield "Accuracy / macro-F1, ± the standard deviation over seeds; parameters; minutes and core-minutes of training."
     yield ""
-    yield "| | " + " | ".join(setups) + " | parameters | minutes |"
-    yield "|---|" + "---:|" * (len(setups) + 2)
+    yield "| | " + " | ".join(setups) + " | parameters | minutes | core-minutes |"
+    yield "|---|" + "---:|" * (len(setups) + 3)
     for title, line in lines:
         cells = [
             " / ".join(_shown(line.figure(setup, metric)) for metric in METRICS)
@@ -150,8 +172,8 @@ def _overview(results: Results, share: Share, setups: Sequence[str]) -> Iterator
             else "–"
             for setup in setups
         ]
-        minutes = float(np.mean(line.seconds)) / 60
-        yield f"| {title} | " + " | ".join(cells) + f" | {_millions(line.parameters)} | {minutes:.1f} |"
+        cost = f"{_millions(line.parameters)} | {_minutes(line.seconds)} | {_minutes(line.core_seconds)}"
+        yield f"| {title} | " + " | ".join(cells) + f" | {cost} |"
     yield ""
     for variant in results.plan.variants:
         for seed, reason in results.failures(variant.name, share).items():
@@ -168,10 +190,11 @@ def _tasks(results: Results, share: Share, setup: str) -> Iterator[str]:
     yield ""
     for metric in METRICS:
         asked = [task for task in tasks if any(line.figure(setup, metric, task) for _, line in lines)]
-        yield f"{_NAMES[metric]} | " + " | ".join(asked)
-        yield "---|" + "---:|" * len(asked)
+        yield f"| {_NAMES[metric]} | " + " | ".join(asked) + " |"
+        yield "|---|" + "---:|" * len(asked)
         for title, line in lines:
-            yield f"{title} | " + " | ".join(_shown(line.figure(setup, metric, task)) for task in asked)
+            cells = [_shown(line.figure(setup, metric, task)) for task in asked]
+            yield f"| {title} | " + " | ".join(cells) + " |"
         yield ""
     yield "</details>"
     yield ""
@@ -195,6 +218,10 @@ def _shown(figure: Figure | None) -> str:
         return "–"
     spread = "" if figure.deviation is None else f" ±{figure.deviation:.3f}".replace("0.", ".")
     return f"{figure.mean:.3f}".replace("0.", ".", 1) + spread
+
+
+def _minutes(seconds: Sequence[float]) -> str:
+    return f"{float(np.mean(seconds)) / 60:.1f}" if seconds else "–"
 
 
 def _millions(count: int) -> str:

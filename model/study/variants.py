@@ -72,7 +72,7 @@ VARIANTS = (
     Variant("label_affinity", "T from label affinity", {"relation": {"kind": "label_affinity", "threshold": 0.3}}),
     # Cosines of gradients are smaller than shares of entropy.
     Variant(
-        "gradient_affinity", "T from gradient affinity", {"relation": {"kind": "gradient_affinity", "threshold": 0.1}}
+        "gradient_affinity", "T from gradient affinity", {"relation": {"kind": "gradient_affinity", "threshold": 0.05}}
     ),
     Variant("no_beta", "without β: the fused network alone", beta=False),
     Variant("no_auxiliary", "without single-input networks", {"training": {"auxiliary_weight": 0.0}}),

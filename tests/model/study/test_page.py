@@ -46,9 +46,11 @@ def test_verdicts_follow_from_the_figures(tmp_path: Path) -> None:
     assert gated.startswith(
         "- gated unit, against concatenation: **does not help; it harms**. Better in 0, worse in 4,"
     )
-    assert "| gated unit, against concatenation | 5 % | accuracy | **−9.4 ±1.4** |" in fusion
+    assert "| gated unit, against concatenation | 5 % | accuracy | **−9.4 ±1.6** |" in fusion
+    (harms,) = [line for line in text.splitlines() if line.startswith("- **Does not help; it harms**: ")]
+    assert "gated unit, against concatenation (modality fusion, against concatenation)" in harms
     cross = section(text, "The cross-modal block")
-    assert "**does not help**, as far as this many seeds can tell" in cross
+    assert "**does not help, as far as this many seeds can tell**" in cross
     assert "within the spread in 4 of 4 comparisons" in cross
     assert "| 5 % | accuracy | +0.0 ±24.8 |" in cross
     across = section(text, "A network rather than a linear model of the words")
