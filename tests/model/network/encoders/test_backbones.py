@@ -14,6 +14,7 @@ from model.config import parse_config
 from model.network.encoders import Encoder, build_encoder, resolve_encoders
 from model.network.encoders.feature_tokens import count_tokens, image_tokens
 from tests.support.backbones import SMALL_TEXT, named_document, untrained, word_pieces
+from tests.support.on_device import StaysOnDevice
 
 VOCABULARY = 40
 # Maps with their channels first and last, tokens with and without ones that stand for no place.
@@ -91,6 +92,7 @@ def test_the_answers_are_those_of_the_library(folders: Path) -> None:
         with torch.inference_mode():
             expected = theirs(input_ids=ids, attention_mask=(ids != pad).long()).last_hidden_state
             tokens, mask = encoder(ids)
+        assert torch.equal(mask, ids != pad)
         torch.testing.assert_close(tokens[mask], expected[mask], rtol=0, atol=1e-6)
 
 
@@ -229,6 +231,18 @@ def test_a_folded_encoder_answers_in_bf16() -> None:
         rounded, _ = encoder(pictures())
     assert rounded.dtype == torch.bfloat16
     assert float((rounded.float() - expected).abs().mean()) < 0.05 * float(expected.abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("image", "text"), [("test_convnext", "bert"), ("test_vit", "modernbert"), ("test_resnet", "t5")]
+)
+def test_no_operation_depends_on_the_values_or_on_the_host(image: str, text: str) -> None:
+    """So that what was captured on a device for a batch's shape answers every batch of that shape."""
+    inputs = [torch.zeros(3, 64, 64, 3, dtype=torch.uint8), torch.ones(3, 12, dtype=torch.int64)]
+    for encoder, values in zip((image_encoder("timm", image), text_encoder(text)), inputs, strict=True):
+        there, values = encoder.eval().to("meta"), values.to("meta")
+        with torch.inference_mode(), StaysOnDevice([*there.parameters(), *there.buffers(), values]):
+            there(values)
 
 
 def test_an_architecture_that_was_not_resolved_is_not_guessed() -> None:
