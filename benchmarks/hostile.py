@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.hostile.corpus import cases
+from tests.hostile.memory import Peak
 from tests.hostile.wire import ask
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,13 +59,6 @@ def _ready(url: str) -> bool:
         return False
 
 
-def memory(process: subprocess.Popen[str], what: str) -> int:
-    """Megabytes: VmRSS now, or VmHWM, the most since the peak was last forgotten."""
-    found = re.search(rf"^{what}:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) // 1024
-
-
 def main() -> None:
     """Print a line a case, and what they come to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,19 +68,19 @@ def main() -> None:
     arguments = parser.parse_args()
     medians, grown = [], []
     with serving(arguments.bundle) as (process, address):
+        peak = Peak(process.pid)
         print(f"{'case':52} {'status':>6} {'median ms':>10} {'peak MB':>8}")
         for name, case in cases().items():
             if arguments.only not in name:
                 continue
             request, taken, statuses = case.make(), [], set()
-            Path(f"/proc/{process.pid}/clear_refs").write_text("5")
-            before = memory(process, "VmRSS")
+            peak.forget()
             for _ in range(arguments.repeat):
                 began = time.perf_counter()
                 statuses.add(ask(address, request, case.half).status)
                 taken.append(time.perf_counter() - began)
             medians.append(statistics.median(taken))
-            grown.append(memory(process, "VmHWM") - before)
+            grown.append(peak.grown() >> 20)
             mark = "" if medians[-1] <= SLOW else "  slow"
             mark += "" if statuses <= set(case.statuses) else "  not as promised"
             told = ",".join(map(str, sorted(statuses)))

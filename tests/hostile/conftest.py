@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.processes.service import Service, serving
+from tests.hostile.memory import Peak
 from tests.support.tiny import make_tiny_bundle
 
 
@@ -21,3 +22,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(tiny: Path) -> Iterator[Service]:
     with serving(tiny, "--workers", "1", "--intake-threads", "1") as service:
         yield service
+
+
+@pytest.fixture(scope="package")
+def peak(service: Service) -> Peak:
+    """Memory beyond what the service takes at the beginning."""
+    return Peak(service.process.pid)

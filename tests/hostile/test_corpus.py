@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,6 +11,7 @@ from app.api.problems import KINDS
 from tests.app.intake.pictures import file
 from tests.app.processes.service import Service
 from tests.hostile.corpus import cases
+from tests.hostile.memory import Peak
 from tests.hostile.wire import Answer, ask, picture, text
 
 CASES = cases()
@@ -24,20 +23,6 @@ MOST_MEMORY = 224 * MEGABYTE
 def address(service: Service) -> tuple[str, int]:
     host, _, port = service.url.removeprefix("http://").rpartition(":")
     return host, int(port)
-
-
-def memory(service: Service, what: str) -> int:
-    """Bytes: VmRSS now, VmHWM at its highest since `forget_peak`."""
-    status = Path(f"/proc/{service.process.pid}/status").read_text()
-    found = re.search(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
-
-
-def forget_peak(service: Service) -> int:
-    """Begin to measure; the memory held now."""
-    Path(f"/proc/{service.process.pid}/clear_refs").write_text("5")
-    return memory(service, "VmRSS")
 
 
 def explained(answer: Answer) -> str:
@@ -55,16 +40,16 @@ def explained(answer: Answer) -> str:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_hostile_request_is_refused_with_what_to_do_and_the_next_good_one_is_answered(
-    service: Service, name: str
+    service: Service, peak: Peak, name: str
 ) -> None:
     case = CASES[name]
     request = case.make()
-    before = forget_peak(service)
+    peak.forget()
     answer = ask(address(service), request, case.half)
     assert answer.status in case.statuses, answer.body[:500]
     if answer.status != 200:
         assert case.says in explained(answer)
-    grown = memory(service, "VmHWM") - before
+    grown = peak.grown()
     assert grown < MOST_MEMORY, f"{grown / MEGABYTE:.0f} MB"
     assert ask(address(service), text("red shirt")).status == 200
 
@@ -77,12 +62,20 @@ def test_a_hostile_request_is_refused_with_what_to_do_and_the_next_good_one_is_a
         *(pytest.param(*more, marks=pytest.mark.slow) for more in [("RGB", "PNG"), ("I;16", "PNG"), ("P", "GIF")]),
     ],
 )
-def test_a_picture_at_the_limit_of_pixels_takes_nine_bytes_a_pixel(service: Service, mode: str, kind: str) -> None:
+def test_a_picture_at_the_limit_of_pixels_takes_nine_bytes_a_pixel(
+    service: Service, peak: Peak, mode: str, kind: str
+) -> None:
     request = picture(file(Image.new(mode, (7000, 7000)), kind))
-    before = forget_peak(service)
+    peak.forget()
     assert ask(address(service), request).status == 200
-    grown = memory(service, "VmHWM") - before
-    assert grown < 9 * 7000 * 7000 + 32 * MEGABYTE, f"{grown / MEGABYTE:.0f} MB"
+    grown = peak.grown()
+    assert grown < 9 * 7000 * 7000 + 96 * MEGABYTE, f"{grown / MEGABYTE:.0f} MB"
+
+
+def test_memory_is_measured_where_it_is_taken(service: Service, peak: Peak) -> None:
+    peak.forget()
+    assert ask(address(service), picture(file(Image.new("RGB", (4000, 4000)), "PNG"))).status == 200
+    assert peak.grown() > 2 * 4000 * 4000
 
 
 @pytest.mark.parametrize(("one", "other"), [("café", "cafe\u0301"), ("ｒｅｄ", "red"), ("red  shirt\0", "red shirt")])
