@@ -151,6 +151,7 @@ def test_a_client_that_takes_no_answer_is_cut_off(service: Service) -> None:
             ask_for_ever(connection, many)
 
 
+@pytest.mark.slow
 def test_a_thousand_slow_clients_do_not_stop_the_others(tiny: Path) -> None:
     """Half of them trickle heads, half announce 20 MB and send hardly any of it: 10 GB, of which 64 MiB may be held."""
     most = {"max_bytes_in_flight": 64 << 20, "max_in_flight": 64}
