@@ -16,7 +16,7 @@ from app.api.problems import Malformed
 
 MAX_STRINGS = 4096
 MAX_OUTSIDE = 64 << 10  # bytes outside strings: numbers, brackets, space
-_LONGEST_NUMBER = 64  # digits
+_LONGEST_NUMBER = 500  # digits; a refusal may repeat them
 _REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)  # of a string, behind its opening quote
 
 
