@@ -22,6 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes(tiny_bundle: Path) -> None:
+    others = set(threading.enumerate())  # engines that were lost in other tests have threads that never end
     async with running(tiny_bundle) as bench:
         bench.runtime.shut()
         calls = [ask(bench, seed) for seed in range(6)]
@@ -35,7 +36,7 @@ async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes(tiny_bu
         bench.runtime.gate.set()
         assert all([isinstance(await outcome(call), Answer) for call in calls])
         await drained
-        assert not [thread for thread in threading.enumerate() if thread.name == "engine"]
+        assert not [thread for thread in set(threading.enumerate()) - others if thread.name == "engine"]
 
 
 async def test_a_drain_that_takes_too_long_leaves_nobody_waiting(tiny_bundle: Path) -> None:
