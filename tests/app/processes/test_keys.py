@@ -55,7 +55,7 @@ def test_a_key_counts_and_stops_counting_at_every_worker(guarded: Guarded) -> No
 def test_the_rate_of_a_key_is_that_of_all_workers(guarded: Guarded) -> None:
     rate = 8.0
     key = guarded.add("ccc", "predict", rate=rate)
-    until(lambda: guarded.statuses(key, 6) == {200: 6})
+    until(lambda: 401 not in guarded.statuses(key, 6))  # every worker knows it; asking takes from what it may
     began = time.monotonic()
     seen = guarded.statuses(key, 60)
     took = time.monotonic() - began

@@ -66,7 +66,7 @@ def test_a_step_moves_a_layer_by_its_rate() -> None:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     steps = {
-        layer: float((network.get_parameter(name.format(layer)) - values).abs().max())
+        layer: float((network.get_parameter(name.format(layer)) - values).detach().abs().max())
         for layer, values in before.items()
     }
     assert steps == pytest.approx({1: 0.1 * config.training.learning_rate, 2: config.training.learning_rate}, rel=1e-3)
