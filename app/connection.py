@@ -9,22 +9,40 @@ import fcntl
 import socket
 import termios
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.errors import TooSlow
-from app.protocol import Protocol
+from app.protocol import Protocol, on_the_wire
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 
 class Config(uvicorn.Config):
     """Uvicorn's, and what a connection has to know besides."""
 
-    def __init__(self, app: FastAPI, *, client_timeout: float, on_lost: Callable[[], None], **others: Any) -> None:
-        """`client_timeout`: seconds, see Connection. `on_lost` is called whenever a connection has ended."""
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        client_timeout: float,
+        on_lost: Callable[[], None],
+        turn_away: Callable[[Any], Response | None] | None,
+        **others: Any,
+    ) -> None:
+        """`client_timeout`: seconds, see Connection. `on_lost` is called whenever a connection has ended.
+
+        `turn_away` is asked for each request by its ASGI scope: a response goes out in the place of the application's,
+        and the request's body is dropped.
+        """
         super().__init__(app, http=Connection, **others)
+        self.turn_away = turn_away
         self.client_timeout = client_timeout
         self.on_lost = on_lost
 
@@ -90,6 +108,16 @@ class Connection(Protocol):
             self._head_timer.cancel()
             self._head_timer = None
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        turn_away = self.config.turn_away
+        answer = turn_away(cycle.scope) if turn_away is not None and cycle.keep_alive else None
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(on_the_wire(answer, self.server_state.default_headers))
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """An answer has been given."""

@@ -19,6 +19,7 @@ from app.api import docs, health, metrics, models, openapi, predict, problems
 from app.api.access import KeyAccess, LocalAccess
 from app.api.direct import Application, Direct
 from app.api.envelope import Envelope
+from app.api.full import Full
 from app.intake import IntakePool, prepare
 from app.serving.backend import LocalBackend, MakeBackend
 from app.serving.pipeline import Pipeline
@@ -86,10 +87,14 @@ def create_app(
     app.include_router(page)
     openapi.install(app, gate)
     access: Callable[[ASGIApp], ASGIApp] | None = None
+    app.state.full = None
     if gate is not None:
         access = partial(KeyAccess, gate=gate, metrics=counted)
     elif not settings.no_keys:
         access = LocalAccess
+    # What a key or another site's page is told depends on more than the load.
+    if gate is None and not settings.cors_origins:
+        app.state.full = Full(pipeline, LocalAccess(app).allows if access else lambda scope: True)
     # Inside CORS, because a browser's question what it may send comes without a key.
     if access is not None:
         app.add_middleware(access)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from starlette.responses import Response
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api import problems
@@ -80,7 +82,17 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body came."""
         self._untold = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.body or cycle.response_complete or self.parser.should_upgrade():
+            if isinstance(held := cast("bytes | bytearray", cycle.body), bytes):
+                cycle.body = bytearray(held)
+            super().on_body(body)
+            return
+        # What is taken before more comes need not be copied.
+        cycle.body = body  # type: ignore[assignment]
+        if len(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """A request ended."""
@@ -125,15 +137,16 @@ class Protocol(HttpToolsProtocol):
             cycle.disconnected = True  # for the application, nobody is left to answer
             cycle.message_event.set()
         if not (unfinished and cycle.response_started):
-            self.transport.write(_on_the_wire(answer))
+            self.transport.write(on_the_wire(answer, [(b"connection", b"close")]))
         self.flow.resume_reading()
         self.transport.write_eof()
         self._closing = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
-def _on_the_wire(answer: Response) -> bytes:
-    lines = [b"%s: %s\r\n" % header for header in answer.raw_headers]
-    return b"".join([STATUS_LINE[answer.status_code], *lines, b"connection: close\r\n\r\n", bytes(answer.body)])
+def on_the_wire(answer: Response, more: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """A response as HTTP/1.1, with `more` headers."""
+    lines = [b"%s: %s\r\n" % header for header in (*more, *answer.raw_headers)]
+    return b"".join([STATUS_LINE[answer.status_code], *lines, b"\r\n", bytes(answer.body)])
 
 
 def _too_large() -> TooLarge:

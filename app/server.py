@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
                 app,
                 client_timeout=settings.client_timeout,
                 on_lost=self._lost,
+                turn_away=app.state.full,
                 loop="auto",  # uvloop where it is installed
                 ws="none",
                 log_config=None,

@@ -59,23 +59,26 @@ class LocalAccess:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http" and scope_of(scope["path"]) is not None:
-            server = scope.get("server")
-            address = server[0] if server else None
-            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-            local = self._local.get((address, host))
-            if local is None:
-                local = _is_local(address, host.decode("latin-1"))
-                if len(self._local) < 64:
-                    self._local[address, host] = local
-            if not local:
-                error = Forbidden(
-                    "Without API keys, this service answers this machine alone, by its address or as localhost. "
-                    "Whoever runs it can give it keys (--keys FILE), or open it to everybody (--no-keys)."
-                )
-                await _refusal(error, None, scope)(scope, receive, send)
-                return
+        if scope["type"] == "http" and scope_of(scope["path"]) is not None and not self.allows(scope):
+            error = Forbidden(
+                "Without API keys, this service answers this machine alone, by its address or as localhost. "
+                "Whoever runs it can give it keys (--keys FILE), or open it to everybody (--no-keys)."
+            )
+            await _refusal(error, None, scope)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether a request came to this machine by a name that is its own."""
+        server = scope.get("server")
+        address = server[0] if server else None
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        local = self._local.get((address, host))
+        if local is None:
+            local = _is_local(address, host.decode("latin-1"))
+            if len(self._local) < 64:
+                self._local[address, host] = local
+        return local
 
 
 def _is_local(address: str | None, host: str) -> bool:

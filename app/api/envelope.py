@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +26,24 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 logger = logging.getLogger(__name__)
 
 
+def read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bool, bool]:
+    """A request's id, its own or a new one; whether it has a body; whether the server may drop that unread."""
+    request_id, unread, droppable = b"", False, True
+    for name, value in headers:
+        if name == b"content-length":
+            unread = value != b"0"
+            droppable = droppable and value.isdigit() and int(value) <= _DROPPED_BYTES
+        elif name == b"x-request-id":
+            request_id = value
+        elif name == b"transfer-encoding":
+            unread, droppable = True, False
+        elif name == b"expect":
+            droppable = False  # the client may leave the body out, or not: only closing tells where it ends
+    if not _SANE_ID.fullmatch(request_id):
+        request_id = secrets.token_hex(8).encode()
+    return request_id, unread, droppable
+
+
 class Envelope:
     """ASGI middleware around everything else."""
 
@@ -43,19 +61,7 @@ class Envelope:
             # Load balancers probe with HEAD. It is answered as GET is; the server, which keeps the scope that it made,
             # leaves the body out.
             scope = {**scope, "method": "GET"}
-        request_id, unread, droppable = b"", False, True
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                unread = value != b"0"
-                droppable = droppable and value.isdigit() and int(value) <= _DROPPED_BYTES
-            elif name == b"x-request-id":
-                request_id = value
-            elif name == b"transfer-encoding":
-                unread, droppable = True, False
-            elif name == b"expect":
-                droppable = False  # the client may leave the body out, or not: only closing tells where it ends
-        if not _SANE_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(8).encode()
+        request_id, unread, droppable = read(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         headers = (*headers_for(scope["path"]), (b"x-request-id", request_id))
         exchange = _Exchange(headers, unread, droppable, self.closing, receive, send)

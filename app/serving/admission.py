@@ -174,14 +174,10 @@ class Admission:
         """
         if nbytes > self._max_bytes:
             raise self._never_fits()
-        self._pass_by()
-        ahead = self._ahead()
-        if ahead >= self._max_requests:
-            raise self._all_taken()
-        wait = self.pace.wait(ahead)
+        if refusal := self.refusal():
+            raise refusal
+        wait = self.expected_wait
         self._on_wait(wait)
-        if wait > (self._max_wait if ahead < self._few else self._max_wait / _BEYOND):
-            raise self._too_long()
         if wait and self.now() + wait > deadline:
             raise self._full(
                 "deadline", "The answer would come behind its deadline; allow more time or try again later."
@@ -193,6 +189,18 @@ class Admission:
         self.requests += 1
         self._idle.clear()
         return ticket
+
+    def refusal(self) -> QueueFull | None:
+        """Why nothing is let in now, whatever it is, counted as a request's refusal; None where something may be."""
+        self._pass_by()
+        ahead = self._ahead()
+        if ahead >= self._max_requests:
+            return self._all_taken()
+        wait = self.pace.wait(ahead)
+        if wait <= (self._max_wait if ahead < self._few else self._max_wait / _BEYOND):
+            return None
+        self._on_wait(wait)
+        return self._too_long()
 
     def begin(self, ticket: Ticket) -> None:
         """Give a place to a request whose upload is complete. For tickets alone."""

@@ -188,6 +188,13 @@ class Pipeline:
             self._metrics.request(error.code)
             raise
 
+    def refusal(self) -> ServiceError | None:
+        """What `admit` would raise now for any request because too much is in flight, counted as it counts it."""
+        refusal = self._admission.refusal() if self.state == "ready" else None
+        if refusal is not None:
+            self._metrics.request(refusal.code)
+        return refusal
+
     async def predict(
         self,
         parts: Parts,
