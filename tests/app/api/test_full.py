@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,3 +77,48 @@ def test_where_the_rest_of_an_upload_is_long_or_uncertain_the_connection_ends(
         told = answer(connection)
         assert told.startswith(b"http/1.1 429 ")
         assert b"connection: close" in told
+
+
+def taken_apart(told: bytes) -> tuple[bytes, dict[bytes, bytes], dict[str, object]]:
+    """The status line, the headers and the document of a response; what differs each time is left out."""
+    start, _, body = told.partition(b"\r\n\r\n")
+    status, *lines = start.split(b"\r\n")
+    headers = dict(line.split(b": ", 1) for line in lines)
+    assert len(headers) == len(lines)
+    headers.pop(b"date")
+    return status, headers, json.loads(body)
+
+
+def test_it_is_told_the_same_by_the_short_way_and_by_the_usual_one(full: Service, tiny: Path) -> None:
+    told = {}
+    origins = ["https://shop.example"]  # where other sites' pages may ask, every request goes through the application
+    with running(tiny, max_in_flight=1, cors_origins=origins) as usual, ThreadPoolExecutor(1) as others:
+        assert usual.app.state.full is None
+        usual.runtime.shut()
+        held = others.submit(usual.client.post, "/predict", json={"text": "red"})
+        usual.wait_value(1, "requests_in_flight")
+        for name, service in (("usual", usual), ("short", full)):
+            with service.connect() as connection:
+                connection.sendall(head("X-Request-Id: abc\r\n") + BODY)
+                told[name] = taken_apart(answer(connection))
+        usual.runtime.gate.set()
+        assert held.result(PATIENCE).status_code == 200
+    assert full.app.state.full is not None
+    assert told["short"] == told["usual"]
+    assert told["short"][2]["request_id"] == "abc"
+
+
+def test_a_refusal_waits_for_the_answers_before_it(full: Service) -> None:
+    live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with full.connect() as connection:
+        connection.sendall(live + head("") + BODY + live + head("") + BODY + live)
+        received = b""
+        while received.count(b"HTTP/1.1 ") < 5:
+            received += connection.recv(65536)
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"429", b"200", b"429", b"200"]
+
+
+def test_a_full_service_still_answers_no_other_sites_page(full: Service) -> None:
+    with full.connect() as connection:
+        connection.sendall(head("").replace(b"Host: x", b"Host: attacker.example") + BODY)
+        assert answer(connection).startswith(b"http/1.1 403 ")
