@@ -38,7 +38,7 @@ CLIENTS = (1, 8, 32, 128)
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)
 _SIZES = (1, 2, 4, 8, 16, 32)
 _TURNS = 5
-_REFUSAL = 0.25  # of what HTTP costs: head and answer, no body
+_REFUSAL = 0.1  # of what HTTP costs: the head alone is parsed, no task is made, the body dropped
 _PARSING = 0.4
 _POLICIES = {
     "the service's": Policy(),
