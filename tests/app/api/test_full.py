@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from app.main import create_app
+from app.settings import Settings
 from tests.app.api.harness import PATIENCE, Service, running
 from tests.app.api.test_refusals import END, part
 
@@ -91,9 +93,8 @@ def taken_apart(told: bytes) -> tuple[bytes, dict[bytes, bytes], dict[str, objec
 
 def test_it_is_told_the_same_by_the_short_way_and_by_the_usual_one(full: Service, tiny: Path) -> None:
     told = {}
-    origins = ["https://shop.example"]  # where other sites' pages may ask, every request goes through the application
-    with running(tiny, max_in_flight=1, cors_origins=origins) as usual, ThreadPoolExecutor(1) as others:
-        assert usual.app.state.full is None
+    with running(tiny, max_in_flight=1) as usual, ThreadPoolExecutor(1) as others:
+        usual.server.config.turn_away = None  # every request goes through the application
         usual.runtime.shut()
         held = others.submit(usual.client.post, "/predict", json={"text": "red"})
         usual.wait_value(1, "requests_in_flight")
@@ -103,9 +104,13 @@ def test_it_is_told_the_same_by_the_short_way_and_by_the_usual_one(full: Service
                 told[name] = taken_apart(answer(connection))
         usual.runtime.gate.set()
         assert held.result(PATIENCE).status_code == 200
-    assert full.app.state.full is not None
     assert told["short"] == told["usual"]
     assert told["short"][2]["request_id"] == "abc"
+
+
+def test_where_other_sites_may_ask_every_request_goes_the_usual_way(full: Service) -> None:
+    assert full.app.state.full is not None
+    assert create_app(Settings(_env_file=None, cors_origins=["https://shop.example"])).state.full is None
 
 
 def test_a_refusal_waits_for_the_answers_before_it(full: Service) -> None:
