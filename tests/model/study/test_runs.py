@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from model.config import Config
 from model.data.dataset import Dataset
-from model.report import evaluate
+from model.reporting.measure import evaluate
 from model.study.baselines import majority, tfidf
 from model.study.execute import execute
 from model.study.plan import Plan, Run, Share, make_plan
