@@ -68,13 +68,13 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
 
 
 def _table(title: str, table: Table) -> list[str]:
-    if not table.columns:
+    if not table.rows:
         return []
     return [
         f"{title}:",
         "",
-        "| input | " + " | ".join(table.columns) + " |",
+        "| task | " + " | ".join(table.columns) + " |",
         "|---|" + "---:|" * len(table.columns),
-        *(f"| {setup} | " + " | ".join(cell or "–" for cell in cells) + " |" for setup, cells in table.rows),
+        *(f"| {task} | " + " | ".join(cell or "–" for cell in cells) + " |" for task, cells in table.rows),
         "",
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 # Sizes of plot areas, in the units of the drawings; their margins are the templates'.
 CURVE = 100.0
 LINE_WIDTH, LINE_HEIGHT = 250.0, 110.0
-CELL = 32.0
+CELL = 27.0
 _LONGEST = 22  # characters of a name beside a heat map
 
 
@@ -34,8 +34,9 @@ class Lines:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Cells (x, y, shade 0..1, text, negative?) of a square matrix, and its names, shortened to fit."""
+    """Cells (x, y, shade 0..1, text, negative?) of a square matrix, and its names, each with how it is drawn."""
 
+    cell: float
     side: float
     names: list[tuple[str, str]]
     cells: list[tuple[str, str, str, str, bool]]
@@ -84,6 +85,7 @@ def lines(x: Sequence[float], series: Mapping[str, Sequence[float | None]]) -> L
 def heat_map(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> HeatMap:
     """A map of values in −1..1, a row and a column a name; zeros stay empty."""
     return HeatMap(
+        cell=CELL,
         side=CELL * len(names),
         names=[(name, name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…") for name in names],
         cells=[

@@ -25,17 +25,17 @@ _METRICS = (
         "The share of rows that are answered right; for a multilabel task, in all its labels.",
     ),
     ("macro_f1", "Macro-F1", "The mean over classes of F1, however rare they are; over labels for a multilabel task."),
-    ("mae", "Mean absolute error", "In the unit of the labels."),
-    ("r2", "R²", "The share of the labels' variance that is explained."),
     (
         "ece",
         "Expected calibration error",
         "How far confidences are from the share that is right, over 15 bins of equal width (Guo et al., 2017).",
     ),
     ("count", "Rows with a label", "What the figures are taken over."),
+    ("mae", "Mean absolute error", "In the unit of the labels."),
+    ("r2", "R²", "The share of the labels' variance that is explained."),
 )
 # Control characters, surrogates and what Unicode calls noncharacters.
-_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef\\ufffe\\uffff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _ASKED = [f"{asked:g}" for asked in ASKED]
 
 
@@ -57,7 +57,7 @@ def render(bundle: Bundle, report: dict[str, Any]) -> str:
         report=report,
         setups=setups,
         asked=_ASKED,
-        tables=[(title, note, table) for key, title, note in _METRICS if (table := table_of(report, key)).columns],
+        tables=[(title, note, table) for key, title, note in _METRICS if (table := table_of(report, key)).rows],
         coverage=coverage_at(report, "0.9"),
         training=_training(bundle),
         relation=_relation(bundle),

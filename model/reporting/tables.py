@@ -1,4 +1,4 @@
-"""A report's figures as tables: a row a way to ask, a column a task."""
+"""A report's figures as tables: a row a task, a column a way to ask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: the tasks that have the figure; `rows`: (setup, a text a column, "" where there is none)."""
+    """`columns`: the setups; `rows`: (task, a text a setup, "" where there is none) of tasks that have the figure."""
 
     columns: list[str]
     rows: list[tuple[str, list[str]]]
@@ -43,9 +43,7 @@ def figure(value: float) -> str:
 
 def _table(report: dict[str, Any], part: str, cell: Callable[[dict[str, Any]], str]) -> Table:
     setups = report[part]
-    texts = {
-        setup: {task: cell(tasks[task]) if task in tasks else "" for task in report["tasks"]}
-        for setup, tasks in setups.items()
-    }
-    columns = [task for task in report["tasks"] if any(row[task] for row in texts.values())]
-    return Table(columns, [(setup, [row[task] for task in columns]) for setup, row in texts.items()])
+    rows = [
+        (task, [cell(tasks[task]) if task in tasks else "" for tasks in setups.values()]) for task in report["tasks"]
+    ]
+    return Table(list(setups), [(task, cells) for task, cells in rows if any(cells)])

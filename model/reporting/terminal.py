@@ -27,12 +27,12 @@ def tables(report: dict[str, Any]) -> Iterator[Shown]:
 
 
 def _shown(title: str, table: Table) -> Iterator[Shown]:
-    if not table.columns:
+    if not table.rows:
         return
     shown = Shown(title=title)
-    shown.add_column("input")
+    shown.add_column("task")
     for column in table.columns:
         shown.add_column(escape(column), justify="right")
-    for setup, cells in table.rows:
-        shown.add_row(escape(setup), *(cell or "–" for cell in cells))
+    for task, cells in table.rows:
+        shown.add_row(escape(task), *(cell or "–" for cell in cells))
     yield shown
