@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from model.bundle import Bundle, load_bundle
 from model.config import Config, parse_config
 from model.history import Epoch
+from model.reporting.charts import CELL
 from model.reporting.page import render
 from tests.model.reporting.made import report_of
 from tests.support.tiny import make_tiny_bundle, tiny_config, tiny_document
@@ -125,27 +127,38 @@ def test_confusion_pairs_stand_in_their_order(bundle: Bundle) -> None:
     assert tables["text: no mistake"] == []
 
 
+def drawn(svg: ElementTree.Element, names: list[str]) -> dict[tuple[str, str], str]:
+    """What a heat map says where: (row, column) -> text."""
+    cells = {}
+    for value in svg.iter("text"):
+        if "value" in value.get("class", ""):
+            k, j = (int(float(value.get(axis, "")) // CELL) for axis in "yx")
+            cells[names[k], names[j]] = text(value)
+    return cells
+
+
 def test_the_relation_is_drawn(bundle: Bundle) -> None:
-    bundle.provenance["affinity"] = {k: {j: 0.125 for j in bundle.config.tasks if j != k} for k in bundle.config.tasks}
-    found = section(parsed(render(bundle, report_of(bundle))), "Task relation")
-    del bundle.provenance["affinity"]
-    affinity, prior, weights = found.iter("svg")
-    values = [
-        [text(t) for t in svg.iter("text") if "value" in t.get("class", "")] for svg in (affinity, prior, weights)
-    ]
-    assert values[0] == [".12"] * 20
-    assert values[1] == ["1"] * 20, "every task reads from every other one in this bundle"
-    expected = bundle.relation_weights()
-    assert values[2] == [f"{w:.2f}".replace("0.", ".") for row in expected.values() for w in row.values()]
-    names = [text(t) for t in prior.iter("text") if "value" not in t.get("class", "")]
-    assert names == 2 * list(bundle.config.tasks)
+    names = list(bundle.config.tasks)
+    relation = [[0] * len(names) for _ in names]
+    relation[0][2] = relation[0][3] = relation[4][0] = 1
+    affinity = {k: {j: 0.25 * relation[names.index(k)][names.index(j)] for j in names if j != k} for k in names}
+    related = dataclasses.replace(bundle, relation=relation, provenance={"affinity": affinity})
+    maps = list(section(parsed(render(related, report_of(related))), "Task relation").iter("svg"))
+    reads = {("colour", "sporty"), ("colour", "price"), ("year", "colour")}
+    assert [drawn(svg, names) for svg in maps] == [
+        dict.fromkeys(reads, ".25"),
+        dict.fromkeys(reads, "1"),
+        {(k, j): f"{w:.2f}".replace("0.", ".") if w < 1 else "1" for k, row in related.relation_weights().items()
+         for j, w in row.items()},
+    ]  # fmt: skip
+    for svg in maps:
+        assert [text(t) for t in svg.iter("text") if "value" not in t.get("class", "")] == 2 * names
+    without = list(section(parsed(render(bundle, report_of(bundle))), "Task relation").iter("svg"))
+    assert len(without) == 2, "no affinity where T was not estimated from one"
 
 
 def test_learning_curves_are_drawn_from_the_history(bundle: Bundle) -> None:
-    bundle.history = epochs(bundle.config)
-    page = render(bundle, report_of(bundle))
-    bundle.history = []
-    tree = parsed(page)
+    tree = parsed(render(dataclasses.replace(bundle, history=epochs(bundle.config)), report_of(bundle)))
     assert len(list(section(tree, "Learning curves").iter("svg"))) == 2
     colour = section(tree, "colour")
     assert headings(colour)[-1] == "Learning curve on the validation rows"
@@ -171,9 +184,7 @@ def test_what_users_named_is_text_and_never_markup(tmp_path: Path) -> None:
 
 
 def test_the_page_asks_for_nothing_from_anywhere(bundle: Bundle) -> None:
-    bundle.history = epochs(bundle.config)
-    page = render(bundle, report_of(bundle))
-    bundle.history = []
+    page = render(dataclasses.replace(bundle, history=epochs(bundle.config)), report_of(bundle))
     tree = parsed(page)
     assert not {element.tag for element in tree.iter()} & {"script", "link", "img", "iframe", "object", "use", "image"}
     attributes = {name for element in tree.iter() for name in element.attrib}
