@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,10 @@ from model.bundle_files import (
     CARD,
     GOLDEN,
     GRAPH,
+    HISTORY,
     MANIFEST,
+    MEASURED,
+    PAGE,
     REPORT,
     WEIGHTS,
     BundleError,
@@ -38,14 +41,17 @@ from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
 from model.golden_case import GoldenCase
 from model.graph import GraphError, check_references
+from model.history import Epoch, from_json, to_json
 from model.preprocess import TextTokenizer
 
 __all__ = [
-    "CALIBRATION", "CARD", "FORMAT_VERSION", "GOLDEN", "GRAPH", "MANIFEST", "REPORT", "WEIGHTS", "Bundle",
-    "BundleError", "Manifest", "add_files", "load_bundle", "save_bundle", "seal_bundle", "write_atomically",
+    "CALIBRATION", "CARD", "FORMAT_VERSION", "GOLDEN", "GRAPH", "HISTORY", "MANIFEST", "PAGE", "REPORT", "WEIGHTS",
+    "Bundle", "BundleError", "Manifest", "add_files", "load_bundle", "save_bundle", "seal_bundle", "write_atomically",
 ]  # fmt: skip
 
 FORMAT_VERSION = 1
+# Of the report, what pictures are drawn from: many times the size of the figures, and in no answer of the service.
+_FOR_CURVES = ("reliability", "confusions")
 
 
 class Manifest(BaseModel):
@@ -66,7 +72,7 @@ class Bundle:
     """A bundle whose files were read and found consistent.
 
     `weights`: parameter -> values; `graph`: the network as ONNX, which some bundles have. A runtime makes one of the
-    two answer.
+    two answer. `history`: the epochs of its training, none where it was not kept.
     """
 
     path: Path
@@ -75,6 +81,7 @@ class Bundle:
     tokenizers: dict[str, TextTokenizer]
     calibration: Calibration
     golden: list[GoldenCase]
+    history: list[Epoch]
     report: dict[str, Any] | None
     provenance: dict[str, Any]
     digest: str
@@ -137,7 +144,7 @@ class Bundle:
                 "gamma": [round(value, 6) for value in self.weights["task_relation.gamma"].tolist()],
             },
             "provenance": self.provenance,
-            "report": self.report,
+            "report": self.report and {name: part for name, part in self.report.items() if name not in _FOR_CURVES},
         }
 
 
@@ -202,8 +209,8 @@ def load_bundle(path: str | Path) -> Bundle:
             check_references(content[GRAPH], WEIGHTS, content[WEIGHTS])
         except GraphError as error:
             raise BundleError(f"{graph}: {error}") from None
-    # Of what answers follow from: a bundle stays the same when it is measured.
-    answering = sorted(entry for entry in manifest.checksums.items() if entry[0] not in (REPORT, CARD))
+    # Of what answers follow from: a bundle stays the same when it is measured, and however long its training took.
+    answering = sorted(entry for entry in manifest.checksums.items() if entry[0] not in (HISTORY, *MEASURED))
     digest = hashlib.sha256(repr(answering).encode() + _canonical(manifest.config)).hexdigest()
     return Bundle(
         path=path,
@@ -212,6 +219,7 @@ def load_bundle(path: str | Path) -> Bundle:
         tokenizers=tokenizers,
         calibration=calibration,
         golden=golden,
+        history=_read_history(path / HISTORY, content.get(HISTORY)),
         report=_read_report(path / REPORT, content.get(REPORT)),
         provenance=manifest.provenance,
         digest=digest[:16],
@@ -230,19 +238,22 @@ def save_bundle(
     calibration: Calibration,
     golden: list[GoldenCase],
     provenance: dict[str, Any],
+    history: Sequence[Epoch] = (),
 ) -> Path:
     """Write a bundle; the manifest comes last, so that a half-written folder is never taken for a bundle."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     (path / MANIFEST).unlink(missing_ok=True)
     # What was made from, or measured on, other weights does not hold for these.
-    for stale in (GRAPH, REPORT, CARD):
+    for stale in (GRAPH, HISTORY, *MEASURED):
         (path / stale).unlink(missing_ok=True)
     files: dict[str, bytes] = {
         WEIGHTS: save_safetensors({name: np.asarray(values) for name, values in weights.items()}),
         CALIBRATION: (calibration.model_dump_json(indent=1) + "\n").encode(),
         GOLDEN: (json.dumps([case.model_dump() for case in golden], indent=1) + "\n").encode(),
     }
+    if history:
+        files[HISTORY] = to_json(history)
     names = {
         name: "tokenizer.json" if len(tokenizers) == 1 else f"tokenizer-{i}.json" for i, name in enumerate(tokenizers)
     }
@@ -283,7 +294,7 @@ def add_files(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def seal_bundle(path: str | Path) -> Bundle:
-    """Write the checksums of what people may change: `bundle.yaml` itself, the report and the model card.
+    """Write the checksums of what people may change: `bundle.yaml` itself, the report, its page and the card.
 
     For a change that was meant, and for bundles from before these files had checksums. The other files must be as they
     were made. Raises BundleError, and then nothing was written; the bundle is returned as it is read back.
@@ -291,9 +302,9 @@ def seal_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     manifest = _parse_manifest(path, without_seal(read_file(path, MANIFEST)))
     for name, expected in manifest.checksums.items():
-        if name not in (REPORT, CARD):
+        if name not in MEASURED:
             read_checked(path, name, expected)
-    for name in (REPORT, CARD):
+    for name in MEASURED:
         manifest.checksums.pop(name, None)
         if (path / name).exists():
             manifest.checksums[name] = hashlib.sha256(read_file(path, name)).hexdigest()
@@ -344,6 +355,15 @@ def _read_weights(path: Path, content: bytes, relation: list[list[int]]) -> dict
     if weights["task_relation.T"].tolist() != relation:
         raise BundleError(f"{path}: its task relation T is not the one in {MANIFEST}")
     return weights
+
+
+def _read_history(path: Path, content: bytes | None) -> list[Epoch]:
+    if content is None:
+        return []
+    try:
+        return from_json(content)
+    except ValidationError as error:
+        raise BundleError(f"{path}: {describe_validation_error(error)}") from None
 
 
 def _read_report(path: Path, content: bytes | None) -> dict[str, Any] | None:

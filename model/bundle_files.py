@@ -8,15 +8,18 @@ import re
 import stat
 from pathlib import Path
 
-MANIFEST, WEIGHTS, GRAPH, CALIBRATION, GOLDEN, REPORT, CARD = (
+MANIFEST, WEIGHTS, GRAPH, CALIBRATION, GOLDEN, HISTORY, REPORT, CARD, PAGE = (
     "bundle.yaml",
     "model.safetensors",
     "graph.onnx",
     "calibration.json",
     "golden.json",
+    "history.json",
     "report.json",
     "README.md",
+    "report.html",
 )
+MEASURED = (REPORT, CARD, PAGE)  # what `trunkline evaluate` writes, and people may change
 _MIB = 1 << 20
 # A file is read whole into memory; a larger one is a mistake or an attack. Tokenizers, which have names of their own,
 # may have what golden cases may.
@@ -26,8 +29,10 @@ LARGEST = {
     GRAPH: 64 * _MIB,
     CALIBRATION: 64 * _MIB,
     GOLDEN: 64 * _MIB,
+    HISTORY: 16 * _MIB,
     REPORT: 16 * _MIB,
     CARD: 4 * _MIB,
+    PAGE: 16 * _MIB,
 }
 _SEALED = re.compile(rb"(.*\n)checksum: ([0-9a-f]{64})\n", re.DOTALL)
 

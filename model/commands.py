@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from model.terminal import console, device_of, fail, loading_bars, need_the_train_extra, progress_bars, read_words
 
 if TYPE_CHECKING:
+    import torch
+    from rich.progress import Progress
+
+    from model.bundle import Bundle
+    from model.data.dataset import Dataset
     from model.data.faults import Faults
 
 
@@ -36,7 +40,7 @@ def train_command(
     need_the_train_extra()
     import torch
 
-    from model.bundle import BundleError
+    from model.bundle import PAGE, BundleError
     from model.config import ConfigError, load_config
     from model.data.dataset import load_dataset
     from model.data.faults import DataError
@@ -82,9 +86,13 @@ def train_command(
             reporter.note("writing the graph that serving without torch reads")
             graphless = give_graph(bundle)
             reporter.close()
+            # Validation rows chose the weights and fitted the calibration; a report says so where there are no others.
+            name = "test" if len(dataset.splits["test"]) else "val"
+            report = _measure(bundle, dataset, name, chosen, trained.provenance["command"], progress)
         if graphless is not None:
             console.print(f"it has no graph, and torch alone will serve it: {graphless}", markup=False, soft_wrap=True)
-        console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)
+        _show_report(report)
+        console.print(f"wrote {out}; {out}/{PAGE} shows how well it does", soft_wrap=True)
     except (ConfigError, DataError, ResumeError, BundleError, DivergedError, OSError) as error:
         raise fail(error) from None
     except KeyboardInterrupt:
@@ -103,15 +111,14 @@ def evaluate_command(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one a core.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
 ) -> None:
-    """Measure a bundle on a split, for each set of modalities, and write report.json and README.md into it."""
+    """Measure a bundle on a split, for each set of modalities, and write a report into it: JSON, model card, page."""
     need_the_train_extra()
     import torch
 
-    from model.bundle import BundleError, load_bundle
+    from model.bundle import CARD, PAGE, REPORT, BundleError, load_bundle
     from model.config import ConfigError
     from model.data.dataset import load_dataset
     from model.data.faults import DataError
-    from model.report import evaluate, write_report
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     try:
@@ -134,25 +141,51 @@ def evaluate_command(
             words = None
             if mask_words is not None:
                 words = read_words(mask_words)
-            bar = progress.add_task("evaluating", total=None, info="")
-
-            def advance(done: int, total: int) -> None:
-                progress.update(bar, completed=done, total=total)
-
-            report = evaluate(loaded, dataset.splits[split], chosen, words, advance)
-        report |= {
-            "split": split,
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": f"trunkline evaluate {bundle} --data PATH --split {split}"
-            + (" --mask-words FILE" if mask_words else ""),
-            "machine": f"{platform.machine()}, {chosen.type}, torch {torch.__version__.split('+')[0]}",
-        }
-        write_report(loaded, report)
+            command = f"trunkline evaluate {bundle} --data PATH --split {split}"
+            command += " --mask-words FILE" if mask_words else ""
+            report = _measure(loaded, dataset, split, chosen, command, progress, words)
     except (BundleError, ConfigError, DataError, OSError) as error:
         raise fail(error) from None
-    for table in _tables(report):
+    _show_report(report)
+    console.print(f"wrote {REPORT}, {CARD} and {PAGE} in {bundle}", soft_wrap=True)
+
+
+def _measure(
+    bundle: Bundle,
+    dataset: Dataset,
+    split: str,
+    device: torch.device,
+    command: str,
+    progress: Progress,
+    masked_words: frozenset[str] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a bundle with a bar, and write the report into it; `command` is what the report says it was made by."""
+    import torch
+
+    from model.reporting.measure import evaluate
+    from model.reporting.write import write_report
+
+    bar = progress.add_task("evaluating", total=None, info="")
+
+    def advance(done: int, total: int) -> None:
+        progress.update(bar, completed=done, total=total)
+
+    report = evaluate(bundle, dataset.splits[split], device, masked_words, advance)
+    report |= {
+        "split": split,
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "machine": f"{platform.machine()}, {device.type}, torch {torch.__version__.split('+')[0]}",
+    }
+    write_report(bundle, report)
+    return report
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    from model.reporting.terminal import tables
+
+    for table in tables(report):
         Console().print(table)
-    console.print(f"wrote {bundle}/report.json and {bundle}/README.md", soft_wrap=True)
 
 
 def _show_faults(faults: Faults, folder: Path | None) -> None:
@@ -164,21 +197,3 @@ def _show_faults(faults: Faults, folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "faults.json").write_text(json.dumps(faults.as_dict(), indent=1) + "\n", encoding="utf-8")
         console.print(f"all of them: {folder / 'faults.json'}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _tables(report: dict[str, Any]) -> list[Table]:
-    tables = []
-    for metric in ("accuracy", "macro_f1", "mae", "r2"):
-        setups = report["results"]
-        tasks = [t for t in report["tasks"] if any(metric in r.get(t, {}) for r in setups.values())]
-        if not tasks:
-            continue
-        table = Table(title=f"{metric} on {report['split']}")
-        table.add_column("input")
-        for task in tasks:
-            table.add_column(task, justify="right")
-        for setup, results in setups.items():
-            cells = [f"{results[t][metric]:.3f}" if metric in results.get(t, {}) else "–" for t in tasks]
-            table.add_row(setup, *cells)
-        tables.append(table)
-    return tables

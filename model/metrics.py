@@ -22,6 +22,15 @@ def labelled_rows(task: Task, targets: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(targets >= 0)
 
 
+def decide(task: Task, answers: FloatArray) -> NDArray[Any]:
+    """What is answered to [n, C]: class indexes int64 [n]; multilabel: whether each label is given, bool [n, C]."""
+    if task.kind == "multilabel":
+        return answers >= 0.5
+    if task.kind == "binary":
+        return (answers[:, 0] >= 0.5).astype(np.int64)
+    return np.asarray(answers.argmax(axis=1))
+
+
 def measure(task: Task, answers: FloatArray, targets: NDArray[Any]) -> dict[str, Any]:
     """Metrics over the labelled rows; {"count": 0} when there is none.
 
@@ -41,13 +50,13 @@ def measure(task: Task, answers: FloatArray, targets: NDArray[Any]) -> dict[str,
         result["r2"] = 1.0 - float(np.square(error).sum()) / spread if spread else 0.0
         return result
     if task.kind == "multilabel":
-        chosen = answers >= 0.5
+        chosen = decide(task, answers)
         result["accuracy"] = float((chosen == (targets > 0.5)).all(axis=1).mean())
         # A label at a time: for a task with one label, the library would average over its two values instead.
         scores = [f1_score(targets[:, c] > 0.5, chosen[:, c], zero_division=0) for c in range(chosen.shape[1])]
         result["macro_f1"] = float(np.mean(scores))
         return result
-    chosen_class = (answers[:, 0] >= 0.5).astype(np.int64) if task.kind == "binary" else answers.argmax(axis=1)
+    chosen_class = decide(task, answers)
     result["accuracy"] = float((chosen_class == targets).mean())
     # Over the classes that occur in the truth: a class that the split lacks cannot be found in it.
     result["macro_f1"] = float(

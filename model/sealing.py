@@ -12,9 +12,9 @@ console = Console(stderr=True)
 
 
 def seal_command(bundle: Annotated[Path, typer.Argument(help="Bundle folder.")]) -> None:
-    """Write the checksums of a bundle's bundle.yaml, report and model card, after a change that was meant.
+    """Write the checksums of a bundle's bundle.yaml, report, its page and model card, after a change that was meant.
 
-    Weights, graph, calibration, golden cases and tokenizers must be as they were made.
+    Weights, graph, calibration, golden cases, history and tokenizers must be as they were made.
     """
     from model.bundle import BundleError, seal_bundle
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.calibration import Calibration, pattern_key
 from model.config import Config, TextModality
 from model.data.labels import Labels
@@ -44,23 +47,23 @@ def run_setups(
     return setups
 
 
+def answers_of(config: Config, calibration: Calibration, setup: Setup) -> dict[str, NDArray[np.float32]]:
+    """The calibrated answers to a way to ask, as the service gives them: task -> [n, C], a row for each of its rows."""
+    entries = calibration.patterns[pattern_key(setup.pattern)]
+    return {
+        name: blend(config, task, entries[name], {member: raw[name] for member, raw in setup.outputs.raw.items()})
+        for name, task in config.tasks.items()
+    }
+
+
 def measure_setups(
     config: Config, calibration: Calibration, setups: Mapping[str, Setup], labels: Mapping[str, Labels]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Metrics of the calibrated answers: setup -> task -> metric. Rows without a label do not count."""
     return {
         name: {
-            task_name: measure(
-                task,
-                blend(
-                    config,
-                    task,
-                    calibration.patterns[pattern_key(setup.pattern)][task_name],
-                    {member: raw[task_name] for member, raw in setup.outputs.raw.items()},
-                ),
-                labels[task_name][setup.outputs.rows],
-            )
-            for task_name, task in config.tasks.items()
+            task: measure(config.tasks[task], answers, labels[task][setup.outputs.rows])
+            for task, answers in answers_of(config, calibration, setup).items()
         }
         for name, setup in setups.items()
     }

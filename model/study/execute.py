@@ -33,7 +33,7 @@ def execute(
 ) -> None:
     """Make a run's result and save it. A training that was broken off goes on from its last finished epoch.
 
-    A training that diverges is a result too: {"failed": why}. `masked_words` as in `report.evaluate`.
+    A training that diverges is a result too: {"failed": why}. `masked_words` as in `reporting.measure.evaluate`.
     """
     data = subset(dataset, run.config, run.fraction, run.seed)
     started, used = time.perf_counter(), time.process_time()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from model.bundle import Bundle, load_bundle, save_bundle
-from model.config import Config, TextModality
+from model.config import Config, Task, TextModality
 from model.data.dataset import Dataset
 from model.export.bundle_graph import write_graph
 from model.export.errors import ExportError
 from model.golden import check_golden, make_golden
 from model.golden_case import GoldenCase
+from model.history import Epoch
 from model.inference import run_patterns
+from model.metrics import score
 from model.predictor import Predictor, weights_of
 from model.training.batches import BatchMaker
 from model.training.calibrate import fit_calibration
@@ -36,6 +41,7 @@ def make_bundle(path: Path, dataset: Dataset, trained: Trained) -> Bundle:
             calibration=calibration,
             golden=golden,
             provenance=trained.provenance,
+            history=epochs_of(trained.history, config.tasks),
         )
         return load_bundle(path)
 
@@ -53,6 +59,26 @@ def give_graph(bundle: Bundle) -> str | None:
     except ExportError as error:
         return str(error)
     return None
+
+
+def epochs_of(records: Iterable[Mapping[str, Any]], tasks: Mapping[str, Task]) -> list[Epoch]:
+    """A run's records, as `trainer.Reporter` hears them, for the bundle."""
+    return [
+        Epoch(
+            epoch=record["epoch"],
+            loss=round(record["loss"], 5) if math.isfinite(record["loss"]) else None,
+            score=round(record["score"], 5),
+            minutes=round(record["seconds"] / 60, 2),
+            validation={
+                pattern: {
+                    name: round(score(tasks[name], metrics), 4) if metrics["count"] else None
+                    for name, metrics in found.items()
+                }
+                for pattern, found in record["metrics"].items()
+            },
+        )
+        for record in records
+    ]
 
 
 def _common_words(config: Config, dataset: Dataset, count: int = 200) -> list[str]:

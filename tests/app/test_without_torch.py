@@ -21,7 +21,7 @@ FASHION = Path(__file__).resolve().parents[2] / "weights" / "fashion"
 BLOCK = """
 import importlib.util, json, sys
 BLOCKED = "torch transformers onnx onnx_ir onnxruntime onnxscript sklearn pyarrow tensorboard openvino_telemetry"
-BLOCKED = BLOCKED.split()
+BLOCKED = [*BLOCKED.split(), "jinja2"]
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in BLOCKED:

@@ -124,7 +124,7 @@ def test_several_texts_have_a_tokenizer_each(tmp_path: Path) -> None:
 
 def test_writing_over_a_bundle_drops_what_was_measured_on_the_old_one(bundle: Path) -> None:
     loaded = load_bundle(bundle)
-    for name in ("report.json", "README.md"):
+    for name in ("history.json", "report.json", "README.md", "report.html"):
         (bundle / name).write_text("{}")
     save_bundle(
         bundle,

@@ -16,14 +16,15 @@ from model.bundle_files import LARGEST, sealed, without_seal
 from tests.support.tiny import make_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
-FILES = ("bundle.yaml", "model.safetensors", "calibration.json", "golden.json", "tokenizer.json", "report.json",
-         "README.md")  # fmt: skip
+FILES = ("bundle.yaml", "model.safetensors", "calibration.json", "golden.json", "tokenizer.json", "history.json",
+         "report.json", "README.md", "report.html")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
-    add_files(folder, {"report.json": b'{"rows": 1}\n', "README.md": b"# tiny\n"})
+    files = {"report.json": b'{"rows": 1}\n', "README.md": b"# tiny\n", "report.html": b"<!DOCTYPE html>\n"}
+    add_files(folder, files | {"history.json": b"[]\n"})
     return folder
 
 
@@ -76,7 +77,7 @@ def test_links_within_the_folder_and_to_it_are_followed(bundle: Path, tmp_path: 
     assert load_bundle(tmp_path / "current").digest == load_bundle(bundle).digest
 
 
-@pytest.mark.parametrize("name", FILES[:-2])
+@pytest.mark.parametrize("name", FILES[:-3])
 def test_what_is_no_file_holds_nobody_up(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
@@ -103,7 +104,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_read(bundle: Path) -> Non
 
 def test_measuring_a_bundle_does_not_make_it_another_one(bundle: Path) -> None:
     before = load_bundle(bundle).digest
-    add_files(bundle, {"report.json": b'{"rows": 2}\n'})
+    add_files(bundle, {"report.json": b'{"rows": 2}\n', "README.md": b"# 2\n", "report.html": b"<p>2"})
     assert load_bundle(bundle).digest == before
     assert load_bundle(bundle).report == {"rows": 2}
 
@@ -129,6 +130,7 @@ def test_sealing_takes_a_change_that_was_meant(bundle: Path) -> None:
     manifest = bundle / "bundle.yaml"
     manifest.write_bytes(without_seal(manifest.read_bytes()).replace(b"name: tiny", b"name: renamed"))
     (bundle / "README.md").write_text("# by hand\n")
+    (bundle / "report.html").write_text("<p>by hand")
     assert "does not end with a checksum" in refusal(bundle)
     assert seal_bundle(bundle).name == "renamed"
     (bundle / "README.md").unlink()
@@ -136,7 +138,7 @@ def test_sealing_takes_a_change_that_was_meant(bundle: Path) -> None:
     assert load_bundle(bundle).name == "renamed"
 
 
-@pytest.mark.parametrize("name", FILES[1:5])
+@pytest.mark.parametrize("name", FILES[1:6])
 def test_sealing_takes_no_change_of_what_answers(bundle: Path, name: str) -> None:
     before = (bundle / "bundle.yaml").read_bytes()
     (bundle / name).write_bytes((bundle / name).read_bytes() + b" ")

@@ -63,6 +63,38 @@ def test_train_makes_a_bundle_that_a_server_would_take(trained: Path) -> None:
     assert bundle.provenance["data"] | {"fingerprint": ""} == {"fingerprint": "", "train": 320, "val": 80, "test": 60}
     assert bundle.calibration.threshold("colour", ("image",), 0.9) is not None, "80 samples are enough to calibrate"
     assert list((trained.with_name("shapes.training") / "tensorboard").iterdir())
+    assert [epoch.epoch for epoch in bundle.history] == list(range(1, 9))
+    assert bundle.history[-1].score == pytest.approx(history(trained)[-1]["score"], abs=1e-5)
+    assert set(bundle.history[0].validation) == {"image+text", "image", "text"}
+
+
+def test_train_measures_what_it_made_and_draws_it(config: Path, shapes: Path, cache: Path, tmp_path: Path) -> None:
+    short = write_config(tmp_path / "short.yaml", document(epochs=1))
+    result = run(*train_arguments(short, shapes, tmp_path / "out", cache))
+    assert result.exit_code == 0, result.output
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.report is not None
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["split"], report["rows"]) == ("test", 60)
+    assert report["command"] == bundle.provenance["command"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Loss on the training rows" in page
+    for task in bundle.config.tasks:
+        assert f"<h2>{task}</h2>" in page
+    assert len(page) < 300_000
+
+
+def test_train_without_test_rows_measures_on_validation_and_says_so(tmp_path: Path) -> None:
+    data = make_shapes(tmp_path / "data", train=60, val=20, test=0)
+    short = write_config(tmp_path / "short.yaml", document(epochs=1))
+    result = run(*train_arguments(short, data, tmp_path / "out", tmp_path / "cache"))
+    assert result.exit_code == 0, result.output
+    report = load_bundle(tmp_path / "out").report
+    assert report is not None
+    assert (report["split"], report["rows"]) == ("val", 20)
+    assert report["coverage"]["image"] == {}, "20 rows are too few to calibrate"
+    for file in ("README.md", "report.html"):
+        assert "Training saw this split" in (tmp_path / "out" / file).read_text()
 
 
 def test_train_gives_the_bundle_a_graph(trained: Path, graphs: list[Path]) -> None:
@@ -141,6 +173,22 @@ def test_evaluate_writes_report_and_card(trained: Path, shapes: Path, cache: Pat
     card = (trained / "README.md").read_text()
     assert f"{report['results']['image']['shape']['accuracy']:.3f}" in card
     assert "| colour | multiclass | 3 |" in card
+    ece = report["results"]["image"]["colour"]["ece"]
+    covered = report["coverage"]["image"]["colour"]["0.9"]
+    assert 0 <= ece <= 1
+    assert set(report["coverage"]["image"]) == {"shape", "colour", "size", "year"}
+    for said in (card, " ".join(result.output.split())):
+        assert "xpected calibration error" in said
+        assert "0.9 is asked for" in said
+        assert f"{ece:.3f}" in said
+        assert f"{covered['covered']:.3f}" in said
+    assert sum(count for count, _, _ in report["reliability"]["image"]["tags"]) == 60 * 4
+    mistakes = sum(pair["count"] for pair in report["confusions"]["image"]["shape"])
+    assert mistakes == round(60 * (1 - report["results"]["image"]["shape"]["accuracy"]))
+    page = (trained / "report.html").read_text()
+    assert f"{ece:.3f}" in page
+    assert "Loss on the training rows" in page
+    assert "reliability" not in load_bundle(trained).describe()["report"], "what curves are drawn from is for the page"
     assert load_bundle(trained).report == report
 
 
