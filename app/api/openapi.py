@@ -21,11 +21,13 @@ _EXAMPLE_ID = "5f0c2ab8d1e94c07"
 _SUMMARY = "One photo and its text go in, once. One shared trunk runs, once. Every task's head answers."
 _REF = "#/components/schemas/"
 _KEY = "key"  # the security scheme's name
+_TEXT: dict[str, Any] = {"type": ["string", "null"]}  # in JSON, where null means that something is left out
 
 OPTION_SCHEMAS: dict[str, dict[str, Any]] = {
     "tasks": {
         "type": "array",
         "items": {"type": "string"},
+        "minItems": 1,
         "description": "tasks to answer; only their heads run. Repeated or separated by commas; all when left out",
     },
     "top_k": {
@@ -147,11 +149,18 @@ def _request_body(configs: list[Config], names: list[str]) -> dict[str, Any]:
             if isinstance(modality, ImageModality):
                 what = "a picture: JPEG, PNG, WebP, GIF (first frame) or BMP"
                 form[name] = {"type": "string", "format": "binary", "description": what}
-                body[name] = {"type": "string", "contentEncoding": "base64", "description": f"{what}, in base64"}
+                body[name] = {**_TEXT, "contentEncoding": "base64", "description": f"{what}, in base64"}
             else:
-                form[name] = body[name] = {"type": "string", "description": "a text; a long one is cut"}
+                form[name] = {"type": "string", "description": "a text; a long one is cut"}
+                body[name] = {**form[name], **_TEXT}
     options = {name: dict(schema) for name, schema in OPTION_SCHEMAS.items()}
+    # In JSON, an option may be written as in a form, too: as a string, several tasks with commas between them.
+    loose = {
+        name: {**schema, "type": [*dict.fromkeys((schema["type"], *_TEXT["type"]))]} for name, schema in options.items()
+    }
     if configs:
+        loose["tasks"]["examples"] = [tasks]
+        loose["model"]["examples"] = names
         options["tasks"]["items"] = {"type": "string", "enum": tasks}
         options["model"]["enum"] = names
     return {
@@ -159,7 +168,7 @@ def _request_body(configs: list[Config], names: list[str]) -> dict[str, Any]:
         "content": {
             "multipart/form-data": {"schema": {"type": "object", "properties": {**form, **options}}},
             "application/json": {
-                "schema": {"type": "object", "properties": {**body, **options}, "additionalProperties": False}
+                "schema": {"type": "object", "properties": {**body, **loose}, "additionalProperties": False}
             },
         },
     }

@@ -86,8 +86,19 @@ def test_the_body_lists_the_models_inputs_and_options(document: dict[str, Any]) 
     assert body["image"]["contentEncoding"] == "base64"
     assert form["tasks"]["items"]["enum"] == ["colour", "audience", "sporty", "price", "year"]
     assert form["model"]["enum"] == ["tiny"]
+    assert body["tasks"]["examples"] == [form["tasks"]["items"]["enum"]]
     headers = document["paths"]["/predict"]["post"]["parameters"]
     assert [header["name"] for header in headers] == ["X-Deadline-Ms", "X-Request-Id"]
+
+
+@pytest.mark.parametrize("name", ["image", "tasks", "top_k", "coverage", "explain", "model"])
+def test_what_json_may_leave_out_or_write_as_a_string_is_declared(
+    client: httpx.Client, document: dict[str, Any], name: str
+) -> None:
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert {"string", "null"} <= set(body[name]["type"])
+    for value in (None, ""):
+        assert client.post("/predict", json={"text": "red", name: value}).status_code == 200
 
 
 def test_answers_fit_the_declared_schemas(client: httpx.Client) -> None:
