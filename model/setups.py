@@ -13,7 +13,7 @@ from model.inference import PatternOutputs, run_patterns
 from model.metrics import measure
 from model.network import Network
 from model.training.batches import BatchMaker
-from model.training.calibrate import blend
+from model.training.calibrate import blend_all
 
 
 @dataclass
@@ -47,20 +47,12 @@ def run_setups(
 def measure_setups(
     config: Config, calibration: Calibration, setups: Mapping[str, Setup], labels: Mapping[str, Labels]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Metrics of the calibrated answers: setup -> task -> metric. Rows without a label do not count."""
-    return {
-        name: {
-            task_name: measure(
-                task,
-                blend(
-                    config,
-                    task,
-                    calibration.patterns[pattern_key(setup.pattern)][task_name],
-                    {member: raw[task_name] for member, raw in setup.outputs.raw.items()},
-                ),
-                labels[task_name][setup.outputs.rows],
-            )
+    """Metrics of the answers as they are served: setup -> task -> metric. Rows without a label do not count."""
+    results = {}
+    for name, setup in setups.items():
+        answers = blend_all(config, calibration.patterns[pattern_key(setup.pattern)], setup.outputs)
+        results[name] = {
+            task_name: measure(task, answers[task_name], labels[task_name][setup.outputs.rows])
             for task_name, task in config.tasks.items()
         }
-        for name, setup in setups.items()
-    }
+    return results
