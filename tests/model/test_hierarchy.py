@@ -96,6 +96,22 @@ def test_the_answers_of_one_distribution_over_paths_stay_as_they_are(seed: int) 
         np.testing.assert_allclose(values[agreed], given_answers[name][agreed], atol=1e-5)
 
 
+def test_each_task_is_believed_as_much_as_the_others() -> None:
+    """Shirt .9 by the article's own head; .5 by that of the kind, and by that of the section: .6333 in the mean."""
+    answers = answered([0, 0, 0, 0.9, 0.1], [0, 0, 0.5, 0.5], [0.5, 0.5])
+    assert answers["article"] == [0, 0, 0, 0.6333, 0.3667]
+    assert answers["kind"] == [0, 0, 0.6333, 0.3667]
+    assert answers["section"] == [0.3667, 0.6333]
+
+
+def test_the_path_that_is_said_is_right_most_often_over_the_tasks() -> None:
+    """The watch is the likeliest article, but the kind is likelier a top: the top's first article shares with it."""
+    answers = answered([0, 0.3, 0, 0.3, 0.4], [0, 0, 0.6, 0.4], [0.4, 0.6])
+    assert answers["article"] == [0, 0.35, 0, 0.3, 0.35]
+    assert answers["kind"] == [0, 0, 0.6, 0.4]
+    assert answers["section"] == [0.4, 0.6]
+
+
 def test_nothing_is_touched_without_a_hierarchy() -> None:
     config = tiny_config()
     answers = {name: np.random.default_rng(0).random((3, 2)).astype(np.float32) for name in config.tasks}
