@@ -60,11 +60,11 @@ class Chain:
     def consistent(self, answers: Sequence[FloatArray]) -> list[FloatArray]:
         """The chain's answers, finest first, each [n, C]; rows sum to 1. A row with a NaN stays one."""
         given = [np.maximum(answer, _LEAST) for answer in answers]
-        believed = given[0] * self._placed  # (n, C_0): the finest task's answers are those of the paths
+        believed: FloatArray = given[0] * self._placed  # (n, C_0): the finest task's answers are those of the paths
         paths = believed / (believed @ self._ones)  # a sum, by what is faster for few rows
         for level, within in enumerate(self._within):
             # The same answers below, and of this level its own instead of the sum.
-            own = given[level + 1] / np.maximum(given[level] @ within, _LEAST)
+            own: FloatArray = np.divide(given[level + 1], np.maximum(given[level] @ within, _LEAST))
             believed = believed * own.take(self._ancestors[level + 1], axis=1)
             paths += believed / (believed @ self._ones)
         paths /= len(given)

@@ -21,7 +21,8 @@ def learn_parents(
 
     `tasks`: with their labels. A class that stands beside several parents belongs to the one that it stands beside most
     often, of several such the first. Parents that the config gives are kept. Rows that say otherwise are counted, and
-    classes that stand beside no parent, and parents that no class is left for. Raises DataError where no row has both.
+    classes that stand beside no parent, and parents that no class is left for. Raises DataError where no row has both,
+    and for a parent that the config gives to or of a class that there is not.
     """
     learnt = dict(tasks)
     for chain in hierarchies:
@@ -31,6 +32,11 @@ def learn_parents(
 
 
 def _learn(name: str, above: str, task: Task, upper: Task, rows: Sequence[Row], faults: Faults) -> Task:
+    for label, parent in task.parents.items():
+        if label not in task.labels or parent not in upper.labels:
+            raise DataError(
+                f"tasks.{name}.parents: no training row has {name} {label!r}, or none has {above} {parent!r}"
+            )
     # What is wrong with the labels themselves is counted where they are loaded.
     children, parents = (encode_task(*pair, rows, Faults()).astype(np.int64) for pair in ((name, task), (above, upper)))
     both = (children >= 0) & (parents >= 0)

@@ -51,6 +51,12 @@ def test_parents_that_the_config_gives_are_kept() -> None:
     assert faults.counts == {"against the hierarchy": 2}
 
 
+@pytest.mark.parametrize("given", [{"hat": "top"}, {"belt": "hats"}])
+def test_parents_of_classes_that_there_are_not_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(DataError, match=r"tasks\.article\.parents: no training row has"):
+        _learn("belt top", "shirt top", "tie belts", given=given)
+
+
 def test_classes_without_a_place_are_told_of() -> None:
     parents, faults = _learn("belt top", "belt top", "shirt ", "shirt ", "belt gift", "belt gift", "belt top")
     assert parents == {"belt": "top"}
