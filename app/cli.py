@@ -19,6 +19,7 @@ from app.settings import Settings
 from model.commands import evaluate_command, train_command
 from model.export.command import export_command
 from model.proposal.command import init_command
+from model.recalibration import calibrate_command
 from model.sealing import seal_command
 from model.study.command import study_command
 
@@ -183,6 +184,7 @@ cli.add_typer(keys_commands)
 cli.command("init")(init_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
+cli.command("calibrate")(calibrate_command)
 cli.command("export")(export_command)
 cli.command("seal")(seal_command)
 cli.command("study")(study_command)

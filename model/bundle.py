@@ -41,6 +41,7 @@ from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
 from model.golden_case import GoldenCase
 from model.graph import GraphError, check_references
+from model.hierarchy import Hierarchies
 from model.history import Epoch, from_json, to_json
 from model.preprocess import TextTokenizer
 
@@ -103,6 +104,11 @@ class Bundle:
         return {name: tokenizer.vocab_size for name, tokenizer in self.tokenizers.items()}
 
     @cached_property
+    def hierarchies(self) -> Hierarchies:
+        """What keeps the answers of one request from contradicting one another."""
+        return Hierarchies(self.config)
+
+    @cached_property
     def _sigma_theta(self) -> list[list[float]]:
         theta = self.weights["task_relation.theta"]
         sigma = 1 / (1 + np.exp(-theta.astype(np.float64)))
@@ -134,8 +140,11 @@ class Bundle:
             "digest": self.digest,
             "modalities": modalities,
             "tasks": {
-                name: {"kind": task.kind, "labels": list(task.labels)} for name, task in self.config.tasks.items()
+                name: {"kind": task.kind, "labels": list(task.labels)}
+                | ({"parents": dict(task.parents)} if task.parents else {})
+                for name, task in self.config.tasks.items()
             },
+            "hierarchies": [list(chain) for chain in self.config.hierarchies],
             "relation": {
                 "tasks": tasks,
                 "T": self.relation,
@@ -165,6 +174,10 @@ def load_bundle(path: str | Path) -> Bundle:
     for task_name, task in config.tasks.items():
         if task.kind != "regression" and len(task.labels) < (1 if task.kind == "multilabel" else 2):
             raise BundleError(f"{path / MANIFEST}: task {task_name!r} has too few labels")
+    try:
+        Hierarchies(config)
+    except ValueError as error:
+        raise BundleError(f"{path / MANIFEST}: {error}") from None
     count = len(config.tasks)
     if len(manifest.relation) != count or any(len(row) != count for row in manifest.relation):
         raise BundleError(f"{path / MANIFEST}: relation must be {count} × {count}, a row and a column a task")

@@ -7,6 +7,7 @@ it is trained. Nothing else in the project knows how many modalities or tasks th
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,11 @@ FUSED = "fused"
 # The share of their size that pictures have in the early epochs, where a config asks for small ones.
 SMALL_PICTURES = 0.75
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def _empty(value: Any) -> bool:
+    """What a document without it says the same: bundles and unfinished runs from before the field stay as they were."""
+    return not value
 
 
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -91,6 +97,12 @@ class Task(Strict):
     )
     scale: tuple[float, Positive] | None = Field(
         default=None, description="regression: mean and standard deviation of the training values"
+    )
+    parents: dict[str, str] = Field(
+        default={},
+        exclude_if=_empty,
+        description="where a hierarchy has a task above this one: the class there that each label belongs to; "
+        "filled in by training, which keeps those that are given",
     )
 
     @model_validator(mode="after")
@@ -192,6 +204,11 @@ class Config(Strict):
     data: DataConfig = DataConfig()
     modalities: dict[str, Modality] = Field(min_length=1)
     tasks: dict[str, Task] = Field(min_length=1)
+    hierarchies: tuple[tuple[str, ...], ...] = Field(
+        default=(),
+        exclude_if=_empty,
+        description="chains of multiclass tasks, the finest first, whose answers do not contradict each other",
+    )
     network: NetworkConfig = NetworkConfig()
     relation: RelationConfig = RelationConfig()
     training: TrainingConfig = TrainingConfig()
@@ -231,6 +248,36 @@ class Config(Strict):
                     raise ValueError(f"relation.pairs: no task {task!r}; the tasks are {known}")
         if self.relation.kind == "given" and not self.relation.pairs:
             raise ValueError("relation.pairs: kind given needs at least one pair of tasks")
+        return self
+
+    @model_validator(mode="after")
+    def _hierarchies_fit(self) -> Config:
+        above: dict[str, str] = {}
+        seen: set[str] = set()
+        for chain in self.hierarchies:
+            shown = " → ".join(chain)
+            if len(chain) < 2:
+                raise ValueError(f"hierarchies: [{shown}] has one level or none; name two tasks at least, finest first")
+            for name in chain:
+                if name not in self.tasks:
+                    raise ValueError(f"hierarchies: no task {name!r}; the tasks are {', '.join(self.tasks)}")
+                if self.tasks[name].kind != "multiclass":
+                    kind = self.tasks[name].kind
+                    raise ValueError(f"hierarchies: {name!r} is {kind}; the tasks of a hierarchy are multiclass")
+                if name in seen:
+                    raise ValueError(f"hierarchies: {name!r} stands twice; a task has one place in one hierarchy")
+                seen.add(name)
+            above |= dict(pairwise(chain))
+        for name, task in self.tasks.items():
+            if task.parents and name not in above:
+                raise ValueError(f"tasks.{name}.parents: no hierarchy names a task above {name!r}")
+            strange = [label for label in task.parents if task.labels and label not in task.labels]
+            if strange:
+                raise ValueError(f"tasks.{name}.parents: {strange[0]!r} is no label of {name!r}")
+            known = self.tasks[above[name]].labels if task.parents else ()
+            strange = [parent for parent in task.parents.values() if known and parent not in known]
+            if strange:
+                raise ValueError(f"tasks.{name}.parents: {strange[0]!r} is no label of {above[name]!r}")
         return self
 
 

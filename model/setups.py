@@ -16,7 +16,7 @@ from model.inference import PatternOutputs, run_patterns
 from model.metrics import measure
 from model.network import Network
 from model.training.batches import BatchMaker
-from model.training.calibrate import blend
+from model.training.calibrate import blend_all
 
 
 @dataclass
@@ -49,11 +49,7 @@ def run_setups(
 
 def answers_of(config: Config, calibration: Calibration, setup: Setup) -> dict[str, NDArray[np.float32]]:
     """The calibrated answers to a way to ask, as the service gives them: task -> [n, C], a row for each of its rows."""
-    entries = calibration.patterns[pattern_key(setup.pattern)]
-    return {
-        name: blend(config, task, entries[name], {member: raw[name] for member, raw in setup.outputs.raw.items()})
-        for name, task in config.tasks.items()
-    }
+    return blend_all(config, calibration.patterns[pattern_key(setup.pattern)], setup.outputs)
 
 
 def measure_setups(

@@ -155,6 +155,7 @@ _MODEL: dict[str, JsonValue] = {
         "season": {"kind": "multiclass", "labels": ["Fall", "Spring", "Summer", "Winter"]},
         "year": {"kind": "ordinal", "labels": ["2011", "2012"]},
     },
+    "hierarchies": [],
     "relation": {
         "tasks": ["season", "year"],
         "T": [[0, 0], [1, 0]],
@@ -176,7 +177,10 @@ class ModelDescription(BaseModel):
     version: str
     digest: str = Field(description="hash of weights and config")
     modalities: dict[str, dict[str, object]] = Field(description="input by part name: kind, size")
-    tasks: dict[str, dict[str, object]] = Field(description="task by name: kind, labels")
+    tasks: dict[str, dict[str, object]] = Field(
+        description="task by name: kind, labels; in a hierarchy also parents, the class one level up by label"
+    )
+    hierarchies: list[list[str]] = Field(description="chains of tasks, finest first, whose answers never contradict")
     relation: Relation
     provenance: dict[str, object] = Field(description="how the model was trained")
     report: dict[str, object] | None = Field(description="measured quality; null where it was not measured")

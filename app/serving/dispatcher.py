@@ -117,7 +117,9 @@ class Dispatcher:
         for run in step.runs:
             requests = [self._requests[id] for id in run]
             first = requests[0].loaded
-            batch = Batch(first.runtime, [request.item for request in requests], _union(requests), first.probe)
+            hierarchies = first.bundle.hierarchies
+            items = [request.item for request in requests]
+            batch = Batch(first.runtime, items, _needed(requests), first.probe, hierarchies)
             _mark(requests, True)
             try:
                 self._engine.submit(batch, partial(self._deliver, requests))
@@ -162,8 +164,8 @@ def _fail(request: _Request, error: ServiceError) -> None:
         request.future.set_exception(error)
 
 
-def _union(requests: list[_Request]) -> tuple[str, ...] | None:
-    """The heads that any of the requests asks for, in the bundle's order; None for all of them."""
-    asked = {task for request in requests for task in request.tasks}
-    tasks = tuple(requests[0].loaded.bundle.config.tasks)
-    return None if len(asked) == len(tasks) else tuple(task for task in tasks if task in asked)
+def _needed(requests: list[_Request]) -> tuple[str, ...] | None:
+    """The heads that the answers to these requests need, in the bundle's order; None for all of them."""
+    bundle = requests[0].loaded.bundle
+    needed = bundle.hierarchies.needed(task for request in requests for task in request.tasks)
+    return None if len(needed) == len(bundle.config.tasks) else needed

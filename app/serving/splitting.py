@@ -15,6 +15,7 @@ import numpy as np
 
 from app.errors import EngineUnavailable, InferenceFailed, ServiceError
 from app.serving.runtime import Runtime, lacks_memory
+from model.hierarchy import Hierarchies
 from model.outputs import Outputs
 from model.preprocess import Item
 
@@ -39,6 +40,7 @@ class Batch:
     items: Sequence[Item]
     tasks: tuple[str, ...] | None
     probe: Item | None = None  # an item that the runtime has answered, to tell a bad item from a broken device
+    hierarchies: Hierarchies | None = None  # what keeps the answers from contradicting one another
 
 
 class Run:
@@ -62,7 +64,7 @@ class Run:
         try:
             with self._starting:
                 pending = self.batch.runtime.start(items, self.batch.tasks)
-            rows = _rows(pending.result(), len(items))
+            rows = _rows(pending.result(), len(items), self.batch.hierarchies)
             self.longest = max(self.longest, time.monotonic() - self.since)
             return rows
         except BaseException as error:  # the thread outlives even SystemExit in a forward
@@ -102,12 +104,13 @@ class Run:
         return self.nothing_works
 
 
-def _rows(outputs: Outputs, count: int) -> list[Row | ServiceError]:
+def _rows(outputs: Outputs, count: int, hierarchies: Hierarchies | None) -> list[Row | ServiceError]:
     finite = np.ones(count, dtype=np.bool_)
     for values in outputs.probabilities.values():
         finite &= np.isfinite(values).reshape(count, -1).all(axis=1)
+    answers = outputs.probabilities if hierarchies is None else hierarchies.consistent(outputs.probabilities)
     return [
-        Row({task: values[index] for task, values in outputs.probabilities.items()}, outputs.alpha[index])
+        Row({task: values[index] for task, values in answers.items()}, outputs.alpha[index])
         if good
         else InferenceFailed("The network gave no finite answer for this input.")
         for index, good in enumerate(finite.tolist())

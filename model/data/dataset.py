@@ -14,6 +14,7 @@ from model.config import Config, Task, TextModality
 from model.data.faults import DataError, Faults
 from model.data.images import Pixels, Progress, default_cache
 from model.data.labels import MISSING, Labels, encode_task, learn_task
+from model.data.parents import learn_parents
 from model.data.pictures import Pictures
 from model.data.source import Source
 from model.data.split import SPLITS, group, split_by_column, split_by_group
@@ -221,9 +222,10 @@ def _check_modalities(config: Config, parts: Sequence[_Part], table: Table) -> N
 
 
 def _tasks(config: Config, labels_from: Config | None, train: Sequence[Row], faults: Faults) -> dict[str, Task]:
-    """The config's tasks with labels filled in."""
+    """The config's tasks with labels filled in, and the classes above them where there is a hierarchy."""
     if labels_from is None:
-        return {name: learn_task(name, task, train, faults) for name, task in config.tasks.items()}
+        tasks = {name: learn_task(name, task, train, faults) for name, task in config.tasks.items()}
+        return learn_parents(config.hierarchies, tasks, train, faults)
     absent = [name for name in config.tasks if name not in labels_from.tasks]
     if absent:
         raise DataError(f"task {', '.join(absent)}: not among the labels' tasks {', '.join(labels_from.tasks)}")

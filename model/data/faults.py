@@ -22,6 +22,8 @@ KINDS = {
     "unknown label": "counts as a missing label; correct the value or extend the config",
     "class seen once": "kept, but the class cannot be learnt from one row; add rows or merge the class",
     "class never seen": "kept, but no training row has it; add rows or drop the class",
+    "against the hierarchy": "row kept; the class above that most rows have is answered, so correct the others",
+    "class without a place": "never answered, since no class is above or below it; correct rows, or drop the hierarchy",
 }
 # What a file can list without becoming a burden; a terminal is shown the first few.
 _EXAMPLES = 10_000

@@ -63,7 +63,9 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "modalities": modalities,
         "tasks": {
             name: {"kind": task.kind, "output": names.outputs[name], "labels": list(task.labels)}
+            | ({"parents": dict(task.parents)} if task.parents else {})
             for name, task in bundle.config.tasks.items()
         },
+        "hierarchies": [list(chain) for chain in bundle.config.hierarchies],
         "alpha": {"output": names.alpha, "modalities": list(modalities)},
     }

@@ -56,6 +56,9 @@ def init_command(
     console.print(shown)
     for name in proposal.document["modalities"]:
         console.print(f"{name}: {proposal.reasons['modalities', name]}", markup=False, highlight=False, soft_wrap=True)
+    if "hierarchies" in proposal.document:
+        why = printable(proposal.reasons["hierarchies",])
+        console.print(f"hierarchies: {why}", markup=False, highlight=False, soft_wrap=True)
     for note in proposal.notes:
         console.print(f"- {printable(note)}", markup=False, highlight=False, soft_wrap=True)
     console.print(

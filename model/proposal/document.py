@@ -52,6 +52,9 @@ def _lines(proposal: Proposal, path: Path) -> Iterator[str]:
         for warning in proposal.verdicts[task.get("column", name)].warnings:
             yield from _comment(f"Look: {warning}", "  ")
         yield f"  {_flow(name)}: {_flow(task)}"
+    if "hierarchies" in document:
+        yield from _comment(proposal.reasons["hierarchies",])
+        yield from _entry("hierarchies", document["hierarchies"])
     if "relation" in document:
         yield from _entry("relation", document["relation"], "tasks that go together exchange; found from the labels")
     yield "training:"

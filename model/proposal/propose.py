@@ -15,6 +15,7 @@ from model.data.source import Source
 from model.data.split import split_name
 from model.data.table import Row
 from model.proposal.columns import Column, plural
+from model.proposal.hierarchies import find_hierarchies
 from model.proposal.judge import ID_WORDS, judge
 from model.proposal.leakage import Division, divide, follow_split, judge_split
 from model.proposal.pictures import Pattern, complements, find_patterns, list_pictures, name_patterns, sizes
@@ -176,7 +177,6 @@ class _Look:
             self.division = divide(self.rows, texts, grouping)
         self.notes += self.division.notes
         self.verdicts |= self.division.verdicts
-        self.notes += find_settled([self.columns[name] for name in self._used("task") if self._classes(name)])
 
     def _used(self, use: str) -> list[str]:
         return [name for name in self.order if self.verdicts[name].use == use]
@@ -206,12 +206,27 @@ class _Look:
         if texts:
             modalities["text"], reasons["modalities", "text"] = text_settings(texts)
         tasks = document["tasks"] = self._tasks(reasons)
+        told = self._hierarchies(document, reasons)
+        self.notes += find_settled([self.columns[name] for name in self._used("task") if self._classes(name)], told)
         if len(tasks) > 1:
             document["relation"] = {"kind": "label_affinity", "threshold": 0.3}
         document["training"] = training_settings(self.rows)
         verdicts = {name: self.verdicts[name] for name in self.order}
         config = parse_config(document, f"proposal for {self.table}")
         return Proposal(document, config, self.table, self.rows, verdicts, self.notes, reasons)
+
+    def _hierarchies(self, document: dict[str, Any], reasons: dict[tuple[str, ...], str]) -> list[frozenset[str]]:
+        """Declare the hierarchies among the tasks; the columns of each."""
+        columns = {
+            name: self.columns[task.get("column", name)]
+            for name, task in document["tasks"].items()
+            if task["kind"] == "multiclass"
+        }
+        found = find_hierarchies(columns)
+        if found:
+            document["hierarchies"] = [list(one.tasks) for one in found]
+            reasons["hierarchies",] = "\n".join(one.reason for one in found)
+        return [frozenset(columns[name].name for name in one.tasks) for one in found]
 
     def _tasks(self, reasons: dict[tuple[str, ...], str]) -> dict[str, Any]:
         """The tasks that can be learnt from the training rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 
 from model.proposal.columns import Column, plural
@@ -26,8 +26,11 @@ def find_twins(columns: Sequence[Column]) -> dict[str, str]:
     return found
 
 
-def find_settled(columns: Sequence[Column]) -> list[str]:
-    """A note for each question whose answer settles another's (nearly) everywhere: a hierarchy."""
+def find_settled(columns: Sequence[Column], told: Collection[frozenset[str]] = ()) -> list[str]:
+    """A note for each question whose answer settles another's (nearly) everywhere, less those in a hierarchy of `told`.
+
+    `told`: the names of columns that go together.
+    """
     notes = []
     for one in columns:
         if one.distinct > one.filled / 5:
@@ -35,7 +38,8 @@ def find_settled(columns: Sequence[Column]) -> list[str]:
         settled = []
         for other in columns:
             usual = max(other.counts.values()) / other.filled
-            if other.distinct < one.distinct and usual < 0.9:
+            together = any({one.name, other.name} <= names for names in told)
+            if other.distinct < one.distinct and usual < 0.9 and not together:
                 odd = _exceptions(one, other)
                 if odd <= _MOST_EXCEPTIONS * one.filled:
                     often = f"but for {plural(odd, 'row')}" if odd else "always"

@@ -84,8 +84,10 @@ class Plan:
         document["training"] |= {"seed": seed, "epochs": share.epochs, "patience": share.epochs}
         if variant.method != "network_per_task":
             return [self._run(variant, document, share, seed)]
+        # A task by itself has no hierarchy, and no class above its own.
+        document["hierarchies"] = []
         return [
-            self._run(variant, document | {"tasks": {name: task}}, share, seed)
+            self._run(variant, document | {"tasks": {name: {**task, "parents": {}}}}, share, seed)
             for name, task in document["tasks"].items()
         ]
 

@@ -19,6 +19,7 @@ from model.calibration import (
     uncalibrated,
 )
 from model.config import Config, Task
+from model.hierarchy import Hierarchies
 from model.inference import PatternOutputs
 from model.metrics import labelled_rows
 from model.network.heads import activate
@@ -35,19 +36,25 @@ def fit_calibration(
 ) -> Calibration:
     """Fit temperatures, then β, then conformal thresholds, per task and pattern.
 
-    A task or pattern with too few labelled samples keeps the fused network alone, at temperature 1.
+    Thresholds are those of the answers as they are served: of tasks in a hierarchy, those that do not contradict one
+    another. A task or pattern with too few labelled samples keeps the fused network alone, at temperature 1.
     """
     calibration = uncalibrated(config)
     for pattern, output in outputs.items():
+        entries = calibration.patterns[pattern_key(pattern)]
+        labelled = {}
         for name, task in config.tasks.items():
             targets = labels[name][output.rows]
             rows = labelled_rows(task, targets)
             if rows.sum() < _LEAST:
                 continue
+            labelled[name] = rows
             raw = {member: tasks[name][rows] for member, tasks in output.raw.items()}
-            entry = _fit_members(task, raw, targets[rows])
-            entry.thresholds = fit_thresholds(task, blend(config, task, entry, raw), targets[rows])
-            calibration.patterns[pattern_key(pattern)][name] = entry
+            entries[name] = _fit_members(task, raw, targets[rows])
+        answers = blend_all(config, entries, output)
+        for name, rows in labelled.items():
+            targets = labels[name][output.rows][rows]
+            entries[name].thresholds = fit_thresholds(config.tasks[name], answers[name][rows], targets)
     return calibration
 
 
@@ -96,10 +103,21 @@ def _fit_regression(task: Task, raw: dict[str, NDArray[np.float32]], targets: ND
     return best
 
 
+def blend_all(
+    config: Config, entries: Mapping[str, TaskCalibration], output: PatternOutputs
+) -> dict[str, NDArray[np.float32]]:
+    """Every task's answers to the samples of a pattern, as the service gives them: task -> [n, C]."""
+    mixed = {
+        name: blend(config, task, entries[name], {member: tasks[name] for member, tasks in output.raw.items()})
+        for name, task in config.tasks.items()
+    }
+    return Hierarchies(config).consistent(mixed)
+
+
 def blend(
     config: Config, task: Task, entry: TaskCalibration, raw: dict[str, NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """The calibrated mix of the members' raw outputs, [n, C]: what the service answers."""
+    """The calibrated mix of the members' raw outputs, [n, C]."""
     members = [member for member in members_of(config) if member in raw]
     count = len(raw[members[0]])
     temperatures = torch.tensor([entry.temperatures[m] for m in members]).expand(count, -1)

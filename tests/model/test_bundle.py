@@ -21,6 +21,7 @@ from model.calibration import COVERAGES
 from model.golden import check_golden
 from model.network import Network
 from model.predictor import Predictor, build_network, weights_of
+from tests.support.hierarchy import shop_config
 from tests.support.tiny import make_tiny_bundle, tiny_config, tiny_document
 
 FILES = ("bundle.yaml", "model.safetensors", "calibration.json", "golden.json", "tokenizer.json")
@@ -111,6 +112,47 @@ def test_what_a_client_may_know_is_json_and_agrees_with_the_network(original: Pa
     torch.testing.assert_close(torch.tensor(relation["gamma"]), network.task_relation.gamma.detach(), rtol=0, atol=1e-5)
     assert described["tasks"]["colour"] == {"kind": "multiclass", "labels": ["blue", "green", "red"]}
     assert described["modalities"]["text"]["max_tokens"] == 12
+
+
+def test_a_hierarchy_is_kept_with_the_labels_and_told_to_clients(tmp_path: Path) -> None:
+    loaded = load_bundle(make_tiny_bundle(tmp_path / "shop", config=shop_config()))
+    assert loaded.config == shop_config()
+    assert [chain.tasks for chain in loaded.hierarchies.chains] == [("article", "kind", "section")]
+    described = json.loads(json.dumps(loaded.describe()))
+    assert described["hierarchies"] == [["article", "kind", "section"]]
+    assert described["tasks"]["kind"]["parents"]["top"] == "clothes"
+    assert "parents" not in described["tasks"]["colour"]
+    check_golden(loaded, Predictor(loaded))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda config: config["tasks"]["article"]["parents"].update(shirt="hat"), "'hat' is no label of 'kind'"),
+        (lambda config: config["tasks"]["kind"].update(parents={}), "no class of 'article' has one above it"),
+        (lambda config: config["hierarchies"][0].reverse(), "tasks.article.parents: no hierarchy"),
+        (lambda config: config["hierarchies"].clear(), "tasks.article.parents: no hierarchy"),
+    ],
+)
+def test_a_hierarchy_that_does_not_fit_the_labels_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    path = make_tiny_bundle(tmp_path / "shop", config=shop_config())
+    alter_manifest(path, lambda document: change(document["config"]))
+    message = refusal(path)
+    assert "bundle.yaml" in message
+    assert said in message
+
+
+def test_a_changed_hierarchy_is_another_bundle_and_needs_its_checksum(tmp_path: Path) -> None:
+    path = make_tiny_bundle(tmp_path / "shop", config=shop_config())
+    before = load_bundle(path).digest
+    content = (path / "bundle.yaml").read_text()
+    assert "belt: belts" in content
+    (path / "bundle.yaml").write_text(content.replace("belt: belts", "belt: watches"))
+    assert "its SHA-256 is not the one in its last line" in refusal(path)
+    alter_manifest(path, lambda document: None)
+    assert load_bundle(path).digest != before
 
 
 def test_several_texts_have_a_tokenizer_each(tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from model.calibration import (
     uncalibrated,
 )
 from model.config import Config
+from model.conformal import prediction_set
 from model.inference import PatternOutputs
-from model.training.calibrate import blend, fit_calibration
+from model.setups import Setup, measure_setups
+from model.training.calibrate import blend, blend_all, fit_calibration
+from tests.support.hierarchy import CHAIN, LABELS, PARENTS, contradictions, shop_config
 from tests.support.tiny import tiny_config
 
 CONFIG = tiny_config()
@@ -181,3 +184,59 @@ def test_an_incomplete_calibration_is_refused(what: str) -> None:
     check_complete(uncalibrated(CONFIG), CONFIG)
     with pytest.raises(ValueError, match="image"):
         check_complete(broken(CONFIG, what), CONFIG)
+
+
+def articles(count: int, seed: int) -> tuple[PatternOutputs, dict[str, np.ndarray]]:
+    """A network that is right about most articles and says each level by itself, and what the articles are."""
+    generator = np.random.default_rng(seed)
+    article = generator.integers(0, len(LABELS["article"]), count)
+    kinds = [LABELS["kind"].index(PARENTS["article"][label]) for label in LABELS["article"]]
+    sections = [LABELS["section"].index(PARENTS["kind"][label]) for label in LABELS["kind"]]
+    labels = {"article": article, "kind": np.array(kinds)[article]}
+    labels["section"] = np.array(sections)[labels["kind"]]
+    raw = {}
+    for name, task in shop_config().tasks.items():
+        size = len(task.labels) - (task.kind == "ordinal")
+        raw[name] = generator.normal(0, 1.5, (count, size)).astype(np.float32)
+        if name in labels:
+            raw[name][np.arange(count), labels[name]] += 2.5
+    others = {"colour": np.full(count, -1), "year": np.full(count, -1)}
+    return PatternOutputs(np.arange(count), {"fused": raw, "image": raw, "text": raw}), labels | others
+
+
+def test_sets_of_a_hierarchy_hold_the_truth_as_often_as_asked() -> None:
+    """The thresholds are of the answers that are served, not of those that the network gives to each task by itself."""
+    config = shop_config()
+    output, labels = articles(4000, 7)
+    calibration = fit_calibration(config, {BOTH: output}, labels)
+    fresh, truth = articles(4000, 8)
+    answers = blend_all(config, calibration.patterns["image+text"], fresh)
+    for name in CHAIN:
+        for coverage in (0.6, 0.75, 0.9):
+            threshold = calibration.threshold(name, BOTH, coverage)
+            assert threshold is not None
+            sets = [prediction_set(p, threshold) for p in answers[name]]
+            held = np.mean([y in chosen for y, chosen in zip(truth[name], sets, strict=True)])
+            # No set is empty, so the answers themselves are a least.
+            least = (answers[name].argmax(axis=1) == truth[name]).mean()
+            assert coverage - 0.03 <= held <= max(coverage, least) + 0.03
+
+
+def test_what_is_measured_is_what_is_served() -> None:
+    """Metrics of a network that contradicts itself are those of answers that do not."""
+    config = shop_config()
+    output, labels = articles(500, 9)
+    calibration = fit_calibration(config, {BOTH: output}, labels)
+    entries = calibration.patterns["image+text"]
+    answers = blend_all(config, entries, output)
+    raw = {name: {member: tasks[name] for member, tasks in output.raw.items()} for name in CHAIN}
+    alone = {name: blend(config, config.tasks[name], entries[name], raw[name]) for name in CHAIN}
+
+    def told(of: dict[str, np.ndarray], row: int) -> dict[str, str]:
+        return {name: config.tasks[name].labels[int(of[name][row].argmax())] for name in CHAIN}
+
+    assert any(contradictions(config, told(alone, row)) for row in range(500))
+    assert not any(contradictions(config, told(answers, row)) for row in range(500))
+    measured = measure_setups(config, calibration, {"both": Setup(BOTH, output)}, labels)["both"]
+    for name in CHAIN:
+        assert measured[name]["accuracy"] == pytest.approx((answers[name].argmax(axis=1) == labels[name]).mean())

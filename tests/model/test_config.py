@@ -72,6 +72,12 @@ def test_defaults_are_filled_in_and_survive_a_round_trip() -> None:
         ("relation", {"kind": "given"}, ["relation.pairs", "at least one"]),
         ("relation", {"kind": "given", "pairs": [["colour", "size"]]}, ["relation.pairs", "'size'", "audience"]),
         ("relation.kind", "learnt", ["relation.kind", "'label_affinity'", "'gradient_affinity'"]),
+        ("hierarchies", [["colour"]], ["hierarchies", "[colour]", "two tasks"]),
+        ("hierarchies", [[]], ["hierarchies", "two tasks"]),
+        ("hierarchies", [["colour", "size"]], ["hierarchies", "'size'", "colour, audience, sporty"]),
+        ("hierarchies", [["colour", "year"]], ["hierarchies", "'year' is ordinal", "multiclass"]),
+        ("hierarchies", [["colour", "colour"]], ["hierarchies", "'colour' stands twice", "one place"]),
+        ("tasks.colour.parents", {"red": "warm"}, ["tasks.colour.parents", "no hierarchy", "'colour'"]),
         ("data.val_share", 0.9, ["data.val_share", "0.5"]),
         ("name", "../etc", ["name", "letters"]),
         ("version", 1, ["version", "string"]),
@@ -83,6 +89,46 @@ def test_names_the_field_and_what_it_allows(path: str, value: Any, names: list[s
     message = str(caught.value)
     for part in ["shop.yaml", *names]:
         assert part in message
+
+
+def with_hierarchy(**parents: str) -> dict[str, Any]:
+    """The tiny document with colours below shades, and what is known of the colours."""
+    document = tiny_document(hierarchies=[["colour", "shade"]])
+    document["tasks"]["shade"] = {"kind": "multiclass", "labels": ["cold", "warm"]}
+    document["tasks"]["colour"]["parents"] = parents
+    return document
+
+
+def test_a_hierarchy_survives_a_round_trip() -> None:
+    config = parse_config(with_hierarchy(red="warm", blue="cold"))
+    assert config.hierarchies == (("colour", "shade"),)
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_a_document_without_a_hierarchy_is_what_it_was_before_there_were_any() -> None:
+    dumped = parse_config(tiny_document()).model_dump(mode="json")
+    assert "hierarchies" not in dumped
+    assert all("parents" not in task for task in dumped["tasks"].values())
+
+
+@pytest.mark.parametrize(
+    ("parents", "said"),
+    [
+        ({"pink": "warm"}, "tasks.colour.parents: 'pink' is no label of 'colour'"),
+        ({"red": "hot"}, "tasks.colour.parents: 'hot' is no label of 'shade'"),
+    ],
+)
+def test_parents_are_labels_of_the_task_above(parents: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config(with_hierarchy(**parents))
+
+
+def test_a_task_has_one_place_in_one_hierarchy() -> None:
+    document = with_hierarchy()
+    document["tasks"]["hue"] = {"kind": "multiclass"}
+    document["hierarchies"].append(["hue", "shade"])
+    with pytest.raises(ConfigError, match="'shade' stands twice"):
+        parse_config(document)
 
 
 def test_names_every_wrong_field_at_once() -> None:

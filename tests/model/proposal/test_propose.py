@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.data import DataError
+from model.proposal.document import render
 from model.proposal.propose import Proposal, propose
 from tests.model.proposal.made import books, fashion, homes, paragraph, picture, write_csv
 
@@ -235,6 +236,65 @@ def test_a_class_that_nearly_always_settles_another_is_told_of(tmp_path: Path) -
     notes = propose(write_csv(tmp_path / "t.csv", table)).notes
     settled = [note for note in notes if "settles" in note]
     assert settled == ["type settles wear (but for 1 row): a hierarchy of classes, not independent questions"]
+
+
+def _shop(rows: int, odd: int = 0, **more: list[str]) -> dict[str, list[str]]:
+    """Articles of kinds of sections; in so many rows the kind is another article's."""
+    articles = ["shirt", "blouse", "jeans", "watch", "belt", "tie"]
+    kind = {"shirt": "top", "blouse": "top", "jeans": "bottom", "watch": "watches", "belt": "belts", "tie": "belts"}
+    section = {"top": "clothes", "bottom": "clothes", "watches": "jewels", "belts": "leather"}
+    drawn = [articles[n * n * 7 % 43 % 6] for n in range(rows)]
+    kinds = [kind[article] if n >= odd else "watches" for n, article in enumerate(drawn)]
+    table = {
+        "title": [f"A title of its own {n}" for n in range(rows)],
+        "section": [section[kind] for kind in kinds],
+        "article": drawn,
+        "colour": ["abc"[n * 7 % 10 % 3] for n in range(rows)],
+        "kind": kinds,
+    }
+    return table | more
+
+
+def test_classes_that_lie_in_classes_are_a_hierarchy(tmp_path: Path) -> None:
+    proposal = propose(write_csv(tmp_path / "t.csv", _shop(400)))
+    assert proposal.document["hierarchies"] == [["article", "kind", "section"]]
+    assert proposal.config.hierarchies == (("article", "kind", "section"),)
+    assert proposal.reasons["hierarchies",] == (
+        "article settles kind (always), kind settles section (always): answers of one request are to agree"
+    )
+    assert not [note for note in proposal.notes if "settles" in note], "it is said once"
+    text = render(proposal, tmp_path / "c.yaml")
+    assert "# article settles kind (always), kind settles section (always): answers" in text
+    assert "\nhierarchies: [[article, kind, section]]\n" in text
+
+
+@pytest.mark.parametrize("odd", [15, 40])
+def test_a_hierarchy_may_have_few_exceptions(tmp_path: Path, odd: int) -> None:
+    proposal = propose(write_csv(tmp_path / "t.csv", _shop(4000, odd)))
+    if odd == 15:
+        assert proposal.document["hierarchies"] == [["article", "kind", "section"]]
+        assert "article settles kind (but for " in proposal.reasons["hierarchies",]
+    else:
+        assert proposal.document["hierarchies"] == [["kind", "section"]]
+        assert any(note.startswith("article settles section") for note in proposal.notes)
+
+
+def test_few_rows_and_classes_by_chance_are_no_hierarchy(tmp_path: Path) -> None:
+    assert "hierarchies" not in propose(write_csv(tmp_path / "few.csv", _shop(45))).document
+    usual = ["clothes"] * 400
+    usual[::40] = ["other", "more"] * 5
+    proposal = propose(write_csv(tmp_path / "usual.csv", _shop(400, section=usual)))
+    assert proposal.document["hierarchies"] == [["article", "kind"]], "nearly every row says the same section"
+
+
+def test_a_hierarchy_names_tasks_not_columns(tmp_path: Path) -> None:
+    table = _shop(400)
+    table["tasks"] = table.pop("section")  # an option of requests, so the task gets another name
+    table["finer"] = [f"{article}{n % 3}" for n, article in enumerate(table["article"])]
+    proposal = propose(write_csv(tmp_path / "t.csv", table))
+    assert proposal.document["hierarchies"] == [["finer", "article", "kind", "tasks_label"]]
+    assert proposal.document["tasks"]["tasks_label"]["column"] == "tasks"
+    assert not [note for note in proposal.notes if "settles" in note]
 
 
 def test_a_group_that_ties_everything_together_is_left_out(tmp_path: Path) -> None:

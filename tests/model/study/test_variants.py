@@ -68,6 +68,17 @@ def test_a_network_a_task_is_as_many_trainings() -> None:
     assert [list(run.config.tasks) for run in plan.all()] == [[name] for name in tiny_document()["tasks"]]
 
 
+def test_a_task_by_itself_is_in_no_hierarchy() -> None:
+    tasks = {
+        "article": {"kind": "multiclass", "labels": ["shirt", "belt"], "parents": {"shirt": "top", "belt": "leather"}},
+        "kind": {"kind": "multiclass", "labels": ["leather", "top"]},
+    }
+    plan = plan_of(["single_task", "base"], [Share(1.0, 1, 3)], tasks=tasks, hierarchies=[["article", "kind"]])
+    apart, together = plan.runs(plan.variants[0], plan.shares[0], 0), plan.runs(plan.variants[1], plan.shares[0], 0)
+    assert [run.config.hierarchies for run in (*apart, *together)] == [(), (), (("article", "kind"),)]
+    assert together[0].config.tasks["article"].parents["belt"] == "leather"
+
+
 def test_a_key_says_what_a_result_was_made_from() -> None:
     def key(variant: str = "base", share: Share = SHARE, seed: int = 0, data: str = "data", **changes: object) -> str:
         plan = make_plan(parse_config(tiny_document(**changes)), [by_name(variant)], [share], data)
