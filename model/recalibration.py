@@ -68,7 +68,7 @@ def calibrate_command(
         trained = Trained(
             network, loaded.relation, loaded.tokenizers, [], {**loaded.provenance, "calibrated": calibrated}
         )
-        graphless = give_graph(make_bundle(out, dataset, trained))
+        graphless = give_graph(make_bundle(out, dataset, trained, loaded.history))
         if graphless is not None:
             console.print(f"it has no graph, and torch alone will serve it: {graphless}", markup=False, soft_wrap=True)
         console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ from model.training.calibrate import fit_calibration
 from model.training.trainer import Trained
 
 
-def make_bundle(path: Path, dataset: Dataset, trained: Trained) -> Bundle:
-    """Calibrate on the validation split, write the bundle, and check what was written as a server would."""
+def make_bundle(path: Path, dataset: Dataset, trained: Trained, history: Sequence[Epoch] | None = None) -> Bundle:
+    """Calibrate on the validation split, write the bundle, and check what was written as a server would.
+
+    `history`: of the training as an earlier bundle kept it, where there was none now.
+    """
     config = dataset.config
     split = dataset.splits["val"]
     outputs = run_patterns(trained.network, BatchMaker(config, split, trained.tokenizers))
@@ -41,7 +44,7 @@ def make_bundle(path: Path, dataset: Dataset, trained: Trained) -> Bundle:
             calibration=calibration,
             golden=golden,
             provenance=trained.provenance,
-            history=epochs_of(trained.history, config.tasks),
+            history=epochs_of(trained.history, config.tasks) if history is None else history,
         )
         return load_bundle(path)
 

@@ -9,12 +9,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
-from model.bundle import load_bundle
+from model.bundle import add_files, load_bundle
+from model.bundle_files import HISTORY
 from model.config import parse_config
 from model.golden import check_golden
+from model.history import Epoch, to_json
 from model.predictor import Predictor
 from tests.model.training.shapes import document
 from tests.support.tiny import make_tiny_bundle
+
+EPOCHS = [Epoch(epoch=1, loss=0.5, score=0.4, minutes=1.5, validation={"image": {"colour": 0.5}})]
 
 
 def calibrate(bundle: Path, data: Path, cache: Path, out: Path, *more: str) -> Result:
@@ -38,7 +42,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, known in labels.items():
         config["tasks"][name]["labels"] = known
     config["tasks"]["size"]["scale"] = [6.0, 1.2]
-    return make_tiny_bundle(tmp_path_factory.mktemp("weights") / "shapes", config=parse_config(config))
+    path = make_tiny_bundle(tmp_path_factory.mktemp("weights") / "shapes", config=parse_config(config))
+    add_files(path, {HISTORY: to_json(EPOCHS)})
+    return path
 
 
 def test_the_network_stays_and_the_answers_agree_from_then_on(
@@ -57,6 +63,7 @@ def test_the_network_stays_and_the_answers_agree_from_then_on(
     without = after.config.model_copy(update={"hierarchies": (), "tasks": before.config.tasks})
     assert without == before.config, "labels and all else are the same"
     assert after.calibration != before.calibration
+    assert after.history == before.history == EPOCHS
     assert after.provenance["seed"] == before.provenance["seed"]
     assert after.provenance["calibrated"]["rows"] == 80
     check_golden(after, Predictor(after))
