@@ -58,7 +58,9 @@ def recorded(path: Path = RESULTS) -> Results:
 
 def shown(row: Row, results: Results) -> str:
     """The last result of a row: of all its tests, or that none is recorded."""
-    cases = {test: [result for case, result in results.items() if _function(case) == test] for test in row.tests}
+    cases = {
+        test: [result for case, result in sorted(results.items()) if _function(case) == test] for test in row.tests
+    }
     found = [result for results in cases.values() for result in results if result["outcome"] in _RAN]
     if not found:
         return "–"
