@@ -16,7 +16,7 @@ from app import __version__
 from app.access.gate import Gate
 from app.access.usage import Usage
 from app.api import docs, health, metrics, models, openapi, predict, problems
-from app.api.access import KeyAccess, LocalAccess
+from app.api.access import KeyAccess, Local, LocalAccess
 from app.api.direct import Application, Direct
 from app.api.envelope import Envelope
 from app.api.full import Full
@@ -88,13 +88,14 @@ def create_app(
     openapi.install(app, gate)
     access: Callable[[ASGIApp], ASGIApp] | None = None
     app.state.full = None
+    local = Local()
     if gate is not None:
         access = partial(KeyAccess, gate=gate, metrics=counted)
     elif not settings.no_keys:
-        access = LocalAccess
+        access = partial(LocalAccess, local=local)
     # What a key or another site's page is told depends on more than the load.
     if gate is None and not settings.cors_origins:
-        app.state.full = Full(pipeline, LocalAccess(app).allows if access else lambda scope: True)
+        app.state.full = Full(pipeline, local if access else lambda scope: True)
     # Inside CORS, because a browser's question what it may send comes without a key.
     if access is not None:
         app.add_middleware(access)

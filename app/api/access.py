@@ -45,6 +45,26 @@ class KeyAccess:
             await self._app(scope, receive, send)
 
 
+class Local:
+    """Whether a request came to this machine by a name that is its own."""
+
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
+        self._known: dict[Any, bool] = {}  # by address and name, of which a machine has few
+
+    def __call__(self, scope: Scope) -> bool:
+        """Tell of one request."""
+        server = scope.get("server")
+        address = server[0] if server else None
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        local = self._known.get((address, host))
+        if local is None:
+            local = _is_local(address, host.decode("latin-1"))
+            if len(self._known) < 64:
+                self._known[address, host] = local
+        return local
+
+
 class LocalAccess:
     """ASGI middleware: no key is asked for, and so a request must have come to an address of this machine's own.
 
@@ -52,14 +72,14 @@ class LocalAccess:
     in a browser on this machine is kept out as well: see `is_foreign_name`.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, local: Local) -> None:
         """Wrap `app`."""
         self._app = app
-        self._local: dict[Any, bool] = {}  # by address and name, of which a machine has few
+        self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http" and scope_of(scope["path"]) is not None and not self.allows(scope):
+        if scope["type"] == "http" and scope_of(scope["path"]) is not None and not self._local(scope):
             error = Forbidden(
                 "Without API keys, this service answers this machine alone, by its address or as localhost. "
                 "Whoever runs it can give it keys (--keys FILE), or open it to everybody (--no-keys)."
@@ -67,18 +87,6 @@ class LocalAccess:
             await _refusal(error, None, scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-    def allows(self, scope: Scope) -> bool:
-        """Whether a request came to this machine by a name that is its own."""
-        server = scope.get("server")
-        address = server[0] if server else None
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        local = self._local.get((address, host))
-        if local is None:
-            local = _is_local(address, host.decode("latin-1"))
-            if len(self._local) < 64:
-                self._local[address, host] = local
-        return local
 
 
 def _is_local(address: str | None, host: str) -> bool:

@@ -27,11 +27,12 @@ class Full:
         self._allows = allows
 
     def __call__(self, scope: Scope) -> Response | None:
-        """The same 429 that the request would get the usual way; None for one that has to go it.
+        """The same 429 that a sound request would get the usual way; None for one that has to go it.
 
-        Those are requests that find room, and such whose body the server may not drop, since the connection stays.
+        Those are requests that find room, and such whose body the server may not drop, since the connection stays. What
+        else may be wrong with a request's head is not looked for: it hears of that when there is room.
         """
-        if scope["path"] != PATH or scope["method"] != "POST":
+        if scope["path"] != PATH or scope["method"] != "POST" or not self._pipeline.full:
             return None
         request_id, _, droppable = read(scope["headers"])
         if not droppable or not self._allows(scope):

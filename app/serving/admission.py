@@ -190,17 +190,24 @@ class Admission:
         self._idle.clear()
         return ticket
 
-    def refusal(self) -> QueueFull | None:
-        """Why nothing is let in now, whatever it is, counted as a request's refusal; None where something may be."""
+    def full(self) -> Literal["requests", "wait"] | None:
+        """What keeps everything out now, whatever it is; None where something may be let in."""
         self._pass_by()
         ahead = self._ahead()
         if ahead >= self._max_requests:
+            return "requests"
+        most = self._max_wait if ahead < self._few else self._max_wait / _BEYOND
+        return "wait" if self.pace.wait(ahead) > most else None
+
+    def refusal(self) -> QueueFull | None:
+        """Why nothing is let in now, counted as a request's refusal; None where something may be."""
+        bound = self.full()
+        if bound == "requests":
             return self._all_taken()
-        wait = self.pace.wait(ahead)
-        if wait <= (self._max_wait if ahead < self._few else self._max_wait / _BEYOND):
-            return None
-        self._on_wait(wait)
-        return self._too_long()
+        if bound == "wait":
+            self._on_wait(self.expected_wait)
+            return self._too_long()
+        return None
 
     def begin(self, ticket: Ticket) -> None:
         """Give a place to a request whose upload is complete. For tickets alone."""

@@ -188,6 +188,11 @@ class Pipeline:
             self._metrics.request(error.code)
             raise
 
+    @property
+    def full(self) -> bool:
+        """Whether `refusal` would give one."""
+        return self.state == "ready" and self._admission.full() is not None
+
     def refusal(self) -> ServiceError | None:
         """What `admit` would raise now for any request because too much is in flight, counted as it counts it."""
         refusal = self._admission.refusal() if self.state == "ready" else None
