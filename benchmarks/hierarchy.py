@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from model.bundle import load_bundle
 from model.calibration import pattern_key
 from model.config import Config
-from model.conformal import prediction_set
+from model.coverage import measure_coverage
 from model.data.dataset import load_dataset
-from model.data.labels import Labels
+from model.hierarchy import parents_of
 from model.inference import run_patterns
+from model.metrics import measure
 from model.predictor import build_network
 from model.recalibration import with_hierarchies
+from model.reliability import confidences, reliability
 from model.training.batches import BatchMaker
 from model.training.calibrate import blend_all, fit_calibration
 
 _COVERAGE = 0.9
-_BINS = 15
 
 
 def main() -> None:
@@ -59,13 +60,16 @@ def main() -> None:
             answers = blend_all(config, calibration.patterns[pattern_key(pattern)], output)
             cells = [f"{contradicting(data.config, chain, answers):5d} of {len(output.rows)}"]
             for name in chain:
-                known = labels[name][output.rows] >= 0
-                p, truth = answers[name][known], labels[name][output.rows][known]
+                task, truth = config.tasks[name], labels[name][output.rows]
+                known = truth >= 0
+                p, truth = answers[name][known], truth[known]
                 threshold = calibration.threshold(name, pattern, _COVERAGE)
                 assert threshold is not None
-                held = np.mean([y in prediction_set(row, threshold) for row, y in zip(p, truth, strict=True)])
-                accuracy = (p.argmax(axis=1) == truth).mean()
-                cells.append(f"{name} {accuracy:.4f} / {calibration_error(p, truth):.4f} / {held:.4f}")
+                coverage = measure_coverage(task, p, truth, threshold)
+                assert coverage is not None  # of multiclass tasks, which alone are in a hierarchy
+                error = reliability(*confidences(task, p, truth))["ece"]
+                accuracy = measure(task, p, truth)["accuracy"]
+                cells.append(f"{name} {accuracy:.4f} / {error:.4f} / {coverage['covered']:.4f}")
             print(f"{' + '.join(pattern):16} {title:15}", "   ".join(cells))
 
 
@@ -73,18 +77,8 @@ def contradicting(config: Config, chain: list[str], answers: dict[str, NDArray[n
     """Rows in which a label does not lie in the label one level up."""
     wrong = np.zeros(len(answers[chain[0]]), np.bool_)
     for name, above in pairwise(chain):
-        task, labels = config.tasks[name], config.tasks[above].labels
-        parents = np.array([labels.index(task.parents[x]) if x in task.parents else -1 for x in task.labels])
-        wrong |= parents[answers[name].argmax(axis=1)] != answers[above].argmax(axis=1)
+        wrong |= parents_of(config, name, above)[answers[name].argmax(axis=1)] != answers[above].argmax(axis=1)
     return int(wrong.sum())
-
-
-def calibration_error(probabilities: NDArray[np.float32], truth: Labels) -> float:
-    """Expected calibration error of the likeliest classes, in bins of equal width (Guo et al., 2017)."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
-    gaps = [(confidence[bins == b] - right[bins == b]).sum() for b in np.unique(bins)]
-    return float(np.abs(gaps).sum() / len(truth))
 
 
 if __name__ == "__main__":

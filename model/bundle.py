@@ -73,11 +73,13 @@ class Bundle:
     """A bundle whose files were read and found consistent.
 
     `weights`: parameter -> values; `graph`: the network as ONNX, which some bundles have. A runtime makes one of the
-    two answer. `history`: the epochs of its training, none where it was not kept.
+    two answer. `history`: the epochs of its training, none where it was not kept. `hierarchies`: what keeps the answers
+    of one request from contradicting one another.
     """
 
     path: Path
     config: Config
+    hierarchies: Hierarchies = field(repr=False)
     relation: list[list[int]]
     tokenizers: dict[str, TextTokenizer]
     calibration: Calibration
@@ -102,11 +104,6 @@ class Bundle:
     def vocab_sizes(self) -> dict[str, int]:
         """Text modality -> size of its tokenizer."""
         return {name: tokenizer.vocab_size for name, tokenizer in self.tokenizers.items()}
-
-    @cached_property
-    def hierarchies(self) -> Hierarchies:
-        """What keeps the answers of one request from contradicting one another."""
-        return Hierarchies(self.config)
 
     @cached_property
     def _sigma_theta(self) -> list[list[float]]:
@@ -175,7 +172,7 @@ def load_bundle(path: str | Path) -> Bundle:
         if task.kind != "regression" and len(task.labels) < (1 if task.kind == "multilabel" else 2):
             raise BundleError(f"{path / MANIFEST}: task {task_name!r} has too few labels")
     try:
-        Hierarchies(config)
+        hierarchies = Hierarchies(config)
     except ValueError as error:
         raise BundleError(f"{path / MANIFEST}: {error}") from None
     count = len(config.tasks)
@@ -228,6 +225,7 @@ def load_bundle(path: str | Path) -> Bundle:
     return Bundle(
         path=path,
         config=config,
+        hierarchies=hierarchies,
         relation=manifest.relation,
         tokenizers=tokenizers,
         calibration=calibration,

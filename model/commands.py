@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -13,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from model.terminal import console, device_of, fail, loading_bars, need_the_train_extra, progress_bars, read_words
+from model.terminal import (
+    console,
+    device_of,
+    fail,
+    loading_bars,
+    need_the_train_extra,
+    progress_bars,
+    read_words,
+    show_faults,
+    tell_graphless,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +30,6 @@ if TYPE_CHECKING:
 
     from model.bundle import Bundle
     from model.data.dataset import Dataset
-    from model.data.faults import Faults
 
 
 def train_command(
@@ -59,7 +67,7 @@ def train_command(
         with progress_bars() as progress:
             dataset = load_dataset(settings, data, cache=cache, progress=loading_bars(progress))
         work = out.with_name(out.name + ".training")
-        _show_faults(dataset.faults, work)
+        show_faults(dataset.faults, work)
         console.print("  ".join(f"{name}: {len(split)}" for name, split in dataset.splits.items()))
         checkpoints = Checkpoints(work, dataset.config, dataset.fingerprint)
         if restart:
@@ -89,8 +97,7 @@ def train_command(
             # Validation rows chose the weights and fitted the calibration; a report says so where there are no others.
             name = "test" if len(dataset.splits["test"]) else "val"
             report = _measure(bundle, dataset, name, chosen, trained.provenance["command"], progress)
-        if graphless is not None:
-            console.print(f"it has no graph, and torch alone will serve it: {graphless}", markup=False, soft_wrap=True)
+        tell_graphless(graphless)
         _show_report(report)
         console.print(f"wrote {out}; {out}/{PAGE} shows how well it does", soft_wrap=True)
     except (ConfigError, DataError, ResumeError, BundleError, DivergedError, OSError) as error:
@@ -135,7 +142,7 @@ def evaluate_command(
                 splits=(split,),
                 progress=loading_bars(progress),
             )
-            _show_faults(dataset.faults, None)
+            show_faults(dataset.faults, None)
             if not len(dataset.splits[split]):
                 raise DataError(f"{data}: the split {split!r} holds no row")
             words = None
@@ -186,14 +193,3 @@ def _show_report(report: dict[str, Any]) -> None:
 
     for table in tables(report):
         Console().print(table)
-
-
-def _show_faults(faults: Faults, folder: Path | None) -> None:
-    """Print a summary; where there is a folder, write the whole list into it."""
-    if not len(faults):
-        return
-    console.print(faults.render(), markup=False, highlight=False, soft_wrap=True)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "faults.json").write_text(json.dumps(faults.as_dict(), indent=1) + "\n", encoding="utf-8")
-        console.print(f"all of them: {folder / 'faults.json'}", soft_wrap=True, highlight=False, markup=False)

@@ -35,7 +35,7 @@ class Chain:
     def __init__(self, tasks: Sequence[str], config: Config) -> None:
         """`tasks`: finest first. Raises ValueError where no finest class has one above it in every task."""
         self.tasks = tuple(tasks)
-        parents = [_parents(config, *pair) for pair in pairwise(tasks)]
+        parents = [parents_of(config, *pair) for pair in pairwise(tasks)]
         ancestors = [np.arange(len(parents[0]))]
         for above in parents:
             ancestors.append(np.where(ancestors[-1] >= 0, above[ancestors[-1]], -1))
@@ -85,7 +85,7 @@ class Chain:
         return said
 
 
-def _parents(config: Config, name: str, above: str) -> NDArray[np.intp]:
+def parents_of(config: Config, name: str, above: str) -> NDArray[np.intp]:
     """The class one level up of each label, -1 where it has none: [C]."""
     index = {label: number for number, label in enumerate(config.tasks[above].labels)}
     task = config.tasks[name]

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.terminal import console, device_of, fail, loading_bars, need_the_train_extra, progress_bars
+from model.terminal import (
+    console,
+    device_of,
+    fail,
+    loading_bars,
+    need_the_train_extra,
+    progress_bars,
+    show_faults,
+    tell_graphless,
+)
 
 if TYPE_CHECKING:
     from model.config import Config
@@ -53,8 +62,7 @@ def calibrate_command(
         with progress_bars() as progress:
             # The labels are there already, so the rows teach nothing but which class lies in which.
             dataset = load_dataset(config, data, cache=cache, progress=loading_bars(progress))
-        if dataset.faults:
-            console.print(dataset.faults.render(), markup=False, highlight=False, soft_wrap=True)
+        show_faults(dataset.faults, None)
         network = build_network(loaded).eval()
         network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
         command = f"trunkline calibrate {bundle} --data PATH --out {out}"
@@ -68,9 +76,7 @@ def calibrate_command(
         trained = Trained(
             network, loaded.relation, loaded.tokenizers, [], {**loaded.provenance, "calibrated": calibrated}
         )
-        graphless = give_graph(make_bundle(out, dataset, trained, loaded.history))
-        if graphless is not None:
-            console.print(f"it has no graph, and torch alone will serve it: {graphless}", markup=False, soft_wrap=True)
+        tell_graphless(give_graph(make_bundle(out, dataset, trained, loaded.history)))
         console.print(f"wrote {out}; measure it with: trunkline evaluate {out} --data {data}", soft_wrap=True)
     except (BundleError, ConfigError, DataError, OSError) as error:
         raise fail(error) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 if TYPE_CHECKING:
     import torch
 
+    from model.data.faults import Faults
     from model.data.images import Progress as Told
 
 console = Console(stderr=True)
@@ -81,3 +83,20 @@ def loading_bars(progress: Progress) -> Told:
         progress.update(bars[what], completed=done, total=total)
 
     return advance
+
+
+def show_faults(faults: Faults, folder: Path | None) -> None:
+    """Print a summary; where there is a folder, write the whole list into it."""
+    if not len(faults):
+        return
+    console.print(faults.render(), markup=False, highlight=False, soft_wrap=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "faults.json").write_text(json.dumps(faults.as_dict(), indent=1) + "\n", encoding="utf-8")
+        console.print(f"all of them: {folder / 'faults.json'}", soft_wrap=True, highlight=False, markup=False)
+
+
+def tell_graphless(reason: str | None) -> None:
+    """Say why a bundle has no graph; nothing where it has one (None)."""
+    if reason is not None:
+        console.print(f"it has no graph, and torch alone will serve it: {reason}", markup=False, soft_wrap=True)

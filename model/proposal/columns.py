@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from model.data.labels import MISSING
@@ -86,6 +86,20 @@ def as_number(value: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and "_" not in value else None
+
+
+def beside(one: Column, other: Column) -> dict[str, Counter[str]]:
+    """How often each value of `other` stands beside each of `one`, where both are filled."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for value, asked in zip(one.values, other.values, strict=True):
+        if value and asked:
+            found[value][asked] += 1
+    return found
+
+
+def unusual(found: Mapping[str, Counter[str]]) -> int:
+    """Of what stands beside each value, the rows in which it is not what does so most often."""
+    return sum(counts.total() - max(counts.values()) for counts in found.values())
 
 
 def plural(count: int, noun: str) -> str:

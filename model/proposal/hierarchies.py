@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from model.proposal.columns import Column, plural
+from model.proposal.columns import Column, beside, plural, unusual
 
 # Of the rows that could say otherwise, so many may.
 _MOST_EXCEPTIONS = 0.005
@@ -65,11 +64,8 @@ def _exceptions(lower: Column, upper: Column) -> int | None:
     """The rows whose class of `upper` is not the usual one for that of `lower`; None where it is not settled by it."""
     if upper.distinct >= lower.distinct or max(upper.counts.values()) >= _MOST_USUAL * upper.filled:
         return None
-    beside: dict[str, Counter[str]] = defaultdict(Counter)
-    for value, above in zip(lower.values, upper.values, strict=True):
-        if value and above:
-            beside[value][above] += 1
-    odd = sum(counts.total() - max(counts.values()) for counts in beside.values())
+    found = beside(lower, upper)
+    odd = unusual(found)
     # The first row of a class says what belongs to it; only the others can say otherwise.
-    telling = sum(counts.total() for counts in beside.values()) - len(beside)
+    telling = sum(counts.total() for counts in found.values()) - len(found)
     return odd if telling >= _LEAST_ROWS and odd <= _MOST_EXCEPTIONS * telling else None

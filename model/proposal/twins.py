@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from itertools import combinations
 
-from model.proposal.columns import Column, plural
+from model.proposal.columns import Column, beside, plural, unusual
 
 _MOST_EXCEPTIONS = 0.01
 
@@ -51,11 +50,7 @@ def find_settled(columns: Sequence[Column], told: Collection[frozenset[str]] = (
 
 def _exceptions(one: Column, other: Column) -> int:
     """The rows whose value of `other` is not the usual one for their value of `one`."""
-    usual: dict[str, Counter[str]] = defaultdict(Counter)
-    for value, asked in zip(one.values, other.values, strict=True):
-        if value and asked:
-            usual[value][asked] += 1
-    return sum(counts.total() - max(counts.values()) for counts in usual.values())
+    return unusual(beside(one, other))
 
 
 def _pairs(one: Column, other: Column) -> int:
