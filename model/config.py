@@ -159,6 +159,9 @@ class TrainingConfig(Strict):
 
     epochs: int = Field(default=16, ge=1)
     batch_size: int = Field(default=128, ge=2)
+    optimizer: Literal["muon", "adamw"] = Field(
+        default="muon", description="what moves the weight matrices of all that is trained from scratch"
+    )
     learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
@@ -167,7 +170,7 @@ class TrainingConfig(Strict):
     )
     label_smoothing: float = Field(default=0.05, ge=0, lt=0.5)
     modality_dropout: float = Field(
-        default=0.4, ge=0, le=1, description="share of the loss in which samples lose modalities at random"
+        default=0.5, ge=0, le=1, description="share of the loss in which samples lose modalities and words at random"
     )
     auxiliary_weight: float = Field(default=0.3, ge=0, description="weight of the single-modality heads' loss")
     ema_decay: float = Field(default=0.998, ge=0, lt=1)

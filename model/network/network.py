@@ -60,14 +60,20 @@ class Network(nn.Module):
         self.heads = Heads(config.tasks, sizes.task_width)
         self.single_modality = SingleModalityNetworks(self.modalities, config.tasks, sizes.width, sizes.task_width)
 
-    def encode(self, inputs: Mapping[str, Tensor], present: Tensor) -> Encoded:
+    def encode(self, inputs: Mapping[str, Tensor], present: Tensor, known: Encoded | None = None) -> Encoded:
         """Run each modality's encoder on the samples that have it: the way of training.
 
         inputs: modality -> [B, …] as `preprocess.Batch` describes; present: bool [B, M]. What `inputs` holds in the
-        row of a missing modality is never read, and no such row enters a batch norm's statistics.
+        row of a missing modality is never read, and no such row enters a batch norm's statistics. `known`: the same
+        samples encoded before, from which the modalities are taken that `inputs` leaves out.
         """
         pooled, tokens, masks = [], [], []
         for column, name in enumerate(self.modalities):
+            if known is not None and name not in inputs:
+                pooled.append(known.pooled[:, column])
+                tokens.append(known.tokens[column])
+                masks.append(known.masks[column])
+                continue
             here = present[:, column]
             rows = None if bool(here.all()) else here.nonzero().squeeze(1)
             if rows is not None and not len(rows):

@@ -87,6 +87,8 @@ VARIANTS = (
     Variant("upgrad", "UPGrad", _weighting("upgrad")),
     Variant("mgda", "MGDA", _weighting("mgda")),
     Variant("pcgrad", "PCGrad", _weighting("pcgrad")),
+    Variant("muon", "Muon", {"training": {"optimizer": "muon"}}),
+    Variant("adamw", "AdamW", {"training": {"optimizer": "adamw"}}),
     Variant("imbalance_none", "nothing against imbalance", _balance("none")),
     Variant("logit_adjustment", "logit adjustment", _balance("logit_adjustment")),
     Variant("class_weights", "class weights", _balance("class_weights")),
@@ -121,6 +123,7 @@ IDEAS = (
         "Task weighting, against equal weights",
         (("uncertainty", "equal"), ("upgrad", "equal"), ("mgda", "equal"), ("pcgrad", "equal")),
     ),
+    Idea("Muon for the matrices, against AdamW", (("muon", "adamw"),)),
     Idea(
         "Making up for rare classes",
         (("logit_adjustment", "imbalance_none"), ("class_weights", "imbalance_none")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,27 +23,51 @@ _AHEAD = 3
 
 
 @dataclass
+class Thinned:
+    """A batch's texts once more, with words lost: a second way to see each sample.
+
+    `inputs`: text modality -> token ids, as long as the whole texts' own; `present` bool [B, M]: without the texts that
+    lost every word; `changed` bool [B]: whether any text of the sample lost a word.
+    """
+
+    inputs: dict[str, Tensor]
+    present: Tensor
+    changed: Tensor
+
+
+@dataclass
 class TrainingBatch:
-    """What one step sees: inputs as `preprocess.Batch` has them, present bool [B, M], targets as `Split` has them."""
+    """What one step sees: inputs as `preprocess.Batch` has them, present bool [B, M], targets as `Split` has them.
+
+    `thinned`: what texts are left when words are lost, where a step is to see them beside the whole ones.
+    """
 
     inputs: dict[str, Tensor]
     present: Tensor
     targets: dict[str, Tensor]
+    thinned: Thinned | None = None
 
     def to(self, device: torch.device) -> TrainingBatch:
         """The same batch on a device; copies from pinned memory do not wait."""
-        return TrainingBatch(
-            {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()},
-            self.present.to(device, non_blocking=True),
-            {name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
-        )
+        return self._each(lambda value: value.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> TrainingBatch:
         """The samples from `start` to before `stop`, without copying them."""
+        return self._each(lambda value: value[start:stop])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> TrainingBatch:
+        thinned = self.thinned
         return TrainingBatch(
-            {name: value[start:stop] for name, value in self.inputs.items()},
-            self.present[start:stop],
-            {name: value[start:stop] for name, value in self.targets.items()},
+            {name: change(value) for name, value in self.inputs.items()},
+            change(self.present),
+            {name: change(value) for name, value in self.targets.items()},
+            None
+            if thinned is None
+            else Thinned(
+                {name: change(value) for name, value in thinned.inputs.items()},
+                change(thinned.present),
+                change(thinned.changed),
+            ),
         )
 
 
@@ -61,6 +85,7 @@ class BatchMaker:
         self.config = config
         self.split = split
         self.tokenizers = tokenizers
+        self._two_views = config.training.modality_dropout > 0
         self._label_words = {
             name: label_words(config, modality.label_words) if masked_words is None else masked_words
             for name, modality in config.modalities.items()
@@ -75,40 +100,39 @@ class BatchMaker:
         `masked` takes the words that name a label out of every text.
         """
         inputs: dict[str, Tensor] = {}
+        thinned: dict[str, Tensor] = {}
         present = self.split.present[rows].copy()
+        left, changed = present.copy(), np.zeros(len(rows), dtype=np.bool_)
         for column, (name, modality) in enumerate(self.config.modalities.items()):
             if isinstance(modality, ImageModality):
                 images = np.asarray(self.split.images[name][rows])
                 if generator is not None:
                     images = shift_and_mirror(images, modality, generator)
                 inputs[name] = torch.from_numpy(np.ascontiguousarray(images))
-            else:
-                ids, lost = self._tokens_of(name, modality, rows, generator, masked)
-                inputs[name] = torch.from_numpy(ids)
-                # A text that lost all its words is a missing text, unless nothing else would be left.
-                others = np.delete(present, column, axis=1).any(axis=1)
-                present[:, column] &= ~lost | ~others
-        targets = {name: torch.from_numpy(np.asarray(values[rows])) for name, values in self.split.labels.items()}
-        return TrainingBatch(inputs, torch.from_numpy(present), targets)
-
-    def _tokens_of(
-        self,
-        name: str,
-        modality: TextModality,
-        rows: NDArray[np.int64],
-        generator: np.random.Generator | None,
-        masked: bool,
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        if masked:
-            texts = [mask_words(self.split.texts[name][row], self._label_words[name]) for row in rows]
-        else:
+                continue
             texts = [self.split.texts[name][row] for row in rows]
-            if generator is not None:
-                texts = [drop_words(text, modality, self._label_words[name], generator) for text in texts]
-        tokens = self.tokenizers[name].batch(texts)
-        return pad_tokens([t.ids for t in tokens], pad_id=modality.pad_id), np.array(
-            [not text for text in texts], dtype=np.bool_
-        )
+            if masked:
+                texts = [mask_words(text, self._label_words[name]) for text in texts]
+                _lose(present, column, texts)
+            elif generator is not None and modality.word_dropout + modality.label_word_dropout > 0:
+                fewer = [drop_words(text, modality, self._label_words[name], generator) for text in texts]
+                if self._two_views:
+                    _lose(left, column, fewer)
+                    changed |= [one != other for one, other in zip(fewer, texts, strict=True)]
+                    inputs[name], thinned[name] = self._tokens_of(name, modality, texts, fewer)
+                    continue
+                texts = fewer
+                _lose(present, column, texts)
+            (inputs[name],) = self._tokens_of(name, modality, texts)
+        targets = {name: torch.from_numpy(np.asarray(values[rows])) for name, values in self.split.labels.items()}
+        second = Thinned(thinned, torch.from_numpy(left), torch.from_numpy(changed)) if thinned else None
+        return TrainingBatch(inputs, torch.from_numpy(present), targets, second)
+
+    def _tokens_of(self, name: str, modality: TextModality, *versions: list[str]) -> list[Tensor]:
+        """Versions of the same texts as token ids [B, L], of one length."""
+        tokens = [[t.ids for t in self.tokenizers[name].batch(texts)] for texts in versions]
+        ids = pad_tokens([row for rows in tokens for row in rows], pad_id=modality.pad_id)
+        return list(torch.from_numpy(ids).chunk(len(versions)))
 
     def epoch(self, batch_size: int, seed: int) -> Iterator[TrainingBatch]:
         """Augmented batches over all rows in a random order that `seed` fixes, made ahead by a thread of their own."""
@@ -133,6 +157,12 @@ class BatchMaker:
             yield rows, self.make(rows, masked=masked)
 
 
+def _lose(present: NDArray[np.bool_], column: int, texts: list[str]) -> None:
+    """Take a text that lost all its words for a missing one, unless nothing else would be left."""
+    others = np.delete(present, column, axis=1).any(axis=1)
+    present[:, column] &= np.array([bool(text) for text in texts], dtype=np.bool_) | ~others
+
+
 def shrink_pictures(batch: TrainingBatch, config: Config) -> TrainingBatch:
     """The batch, on the CPU, with pictures at three quarters of their size: cheaper early epochs.
 
@@ -145,4 +175,4 @@ def shrink_pictures(batch: TrainingBatch, config: Config) -> TrainingBatch:
             size = (round(modality.height * SMALL_PICTURES), round(modality.width * SMALL_PICTURES))
             small = functional.interpolate(images, size, mode="bilinear", antialias=True)
             inputs[name] = small.permute(0, 2, 3, 1)
-    return TrainingBatch(inputs, batch.present, batch.targets)
+    return TrainingBatch(inputs, batch.present, batch.targets, batch.thinned)

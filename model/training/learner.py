@@ -1,7 +1,8 @@
-"""One step of training: gradient, clipping, AdamW, moving average; the same on every device."""
+"""One step of training: gradient, clipping, optimizer, moving average; the same on every device."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,8 +14,8 @@ from model.network import Network
 from model.training.batches import TrainingBatch
 from model.training.criterion import Criterion
 from model.training.ema import EMA
-from model.training.layer_rates import parameter_groups
 from model.training.objective import objective, plan
+from model.training.optimizer import Optimizer
 from model.training.replicas import Replicas, replica_count
 
 # Tasks' variances are single numbers, which at the network's rate would hardly leave their start in a short run.
@@ -30,20 +31,21 @@ class Learner:
         self.criterion = criterion.to(device)
         self.device = device
         self.ema = EMA(network, config.training.ema_decay)
-        self.optimizer = make_optimizer(network, config)
-        if weighting := list(criterion.parameters()):
-            self.optimizer.add_param_group({"params": weighting, "weight_decay": 0.0, "pace": _WEIGHTING_PACE})
         self._replicas: Replicas | None = None
+        count = 1
         if device.type == "cpu":
             count = replica_count(torch.get_num_threads(), config.training.batch_size)
             self._replicas = Replicas(network, config, self.criterion, count)
+        self.optimizer = Optimizer(network, config.training, parts=count)
+        if weighting := list(criterion.parameters()):
+            self.optimizer.add(weighting, _WEIGHTING_PACE)
 
     def gradients(self, batch: TrainingBatch, half: bool, seed: tuple[int, ...]) -> Tensor:
         """Put the gradient of a CPU batch's objective into the parameters; returns the objective, a scalar.
 
         half: in bf16. `seed` fixes the dropout masks on a CPU; elsewhere torch's own generator does.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if self._replicas is not None:
             return self._replicas.gradients(batch, half, seed)
         self.network.train()
@@ -56,18 +58,21 @@ class Learner:
     def step(self, batch: TrainingBatch, half: bool, seed: tuple[int, ...], learning_rate: float) -> Tensor:
         """Take one step on a CPU batch; returns its objective before the step, a scalar on the device."""
         loss = self.gradients(batch, half, seed)
-        if self._replicas is None:
-            self._update(learning_rate)
-        else:
-            self._replicas.call(lambda: self._update(learning_rate))
+        self._together(self._clip)
+        self._together(*self.optimizer.steps(learning_rate))
+        self._together(lambda: self.ema.update(self.network))
         return loss
 
-    def _update(self, learning_rate: float) -> None:
+    def _clip(self) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.training.gradient_clip, foreach=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("pace", 1.0)
-        self.optimizer.step()
-        self.ema.update(self.network)
+
+    def _together(self, *parts: Callable[[], object]) -> None:
+        """Do all of these, on a CPU in the replicas' threads."""
+        if self._replicas is not None:
+            self._replicas.call(*parts)
+        else:
+            for part in parts:
+                part()
 
     def __enter__(self) -> Self:
         return self
@@ -77,10 +82,3 @@ class Learner:
     ) -> None:
         if self._replicas is not None:
             self._replicas.__exit__(kind, error, trace)
-
-
-def make_optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW over what is not frozen; see `parameter_groups`."""
-    training = config.training
-    groups = parameter_groups(network, training)
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)

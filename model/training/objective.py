@@ -48,13 +48,22 @@ def shares(size: int, number: int) -> list[tuple[int, int]]:
 
 def plan(config: Config, batch: TrainingBatch) -> Work:
     """Draw which modalities are hidden, and count the labels."""
-    hides = config.training.modality_dropout > 0 and batch.present.shape[1] > 1
     counts = {FUSED: {name: label_count(target) for name, target in batch.targets.items()}}
     if config.training.auxiliary_weight > 0:
         for column, modality in enumerate(config.modalities):
             has = batch.present[:, column]
             counts[modality] = {name: label_count(target, has) for name, target in batch.targets.items()}
-    return Work(batch, drop_modalities(batch.present) if hides else None, counts)
+    return Work(batch, _draw(batch) if config.training.modality_dropout > 0 else None, counts)
+
+
+def _draw(batch: TrainingBatch) -> Tensor | None:
+    """The modalities that each sample keeps in its second view; None where that would be the first once more."""
+    if batch.thinned is None:
+        return drop_modalities(batch.present) if batch.present.shape[1] > 1 else None
+    kept = drop_modalities(batch.thinned.present)
+    # A text that lost words is another view by itself; half of those keep what else there is.
+    whole = batch.thinned.changed & (torch.rand(len(kept), device=kept.device) < 0.5)
+    return torch.where(whole[:, None], batch.thinned.present, kept)
 
 
 def objective(network: Network, config: Config, work: Work, criterion: Criterion, party: Party | None = None) -> Tensor:
@@ -65,10 +74,12 @@ def objective(network: Network, config: Config, work: Work, criterion: Criterion
     training, batch = config.training, work.batch
     encoded = network.encode(batch.inputs, batch.present)
     targets: Mapping[str, Tensor] = batch.targets
-    seen, weights = encoded, None
+    seen, second, weights = encoded, encoded, None
     if work.kept is not None:
+        if batch.thinned is not None:
+            second = network.encode(batch.thinned.inputs, batch.thinned.present, known=encoded)
         # Both in one pass of twice as many rows: fusion, trunk and heads are many small operations.
-        seen = _beside(encoded, encoded.narrowed(work.kept))
+        seen = _beside(encoded, second.narrowed(work.kept))
         share = training.modality_dropout
         whole = torch.ones(len(work.kept), device=work.kept.device)
         weights = torch.cat([whole * (1 - share), whole * share])
@@ -80,9 +91,19 @@ def objective(network: Network, config: Config, work: Work, criterion: Criterion
 
     loss = criterion.combine(h, fused, work.counts[FUSED], leads=work.leads, party=party)
     if training.auxiliary_weight > 0:
-        for modality, raw in network.alone(encoded).items():
-            has = batch.present[:, network.modalities.index(modality)].float()
-            parts = criterion.losses(raw, batch.targets, counts=work.counts[modality], row_weights=has)
+        twice = () if weights is None or batch.thinned is None else batch.thinned.inputs
+        for column, modality in enumerate(network.modalities):
+            own = _beside(encoded, second) if modality in twice else encoded
+            if not own.tokens[column].shape[1]:
+                continue  # no sample of the batch has it
+            raw = network.single_modality(modality, own.pooled[:, column], network.tasks)
+            rows = own.present[:, column].float()
+            parts = criterion.losses(
+                raw,
+                targets if modality in twice else batch.targets,
+                counts=work.counts[modality],
+                row_weights=rows * weights if weights is not None and modality in twice else rows,
+            )
             loss = loss + training.auxiliary_weight * criterion.mean(parts)
     if config.relation.penalty > 0 and work.leads:
         loss = loss + config.relation.penalty * network.task_relation.penalty()
@@ -92,10 +113,19 @@ def objective(network: Network, config: Config, work: Work, criterion: Criterion
 def _beside(one: Encoded, two: Encoded) -> Encoded:
     return Encoded(
         torch.cat([one.pooled, two.pooled]),
-        [torch.cat(pair) for pair in zip(one.tokens, two.tokens, strict=True)],
-        [torch.cat(pair) for pair in zip(one.masks, two.masks, strict=True)],
+        [_stacked(*pair) for pair in zip(one.tokens, two.tokens, strict=True)],
+        [_stacked(*pair) for pair in zip(one.masks, two.masks, strict=True)],
         torch.cat([one.present, two.present]),
     )
+
+
+def _stacked(one: Tensor, two: Tensor) -> Tensor:
+    """One above the other, where no sample of one of them may have the modality, and so no token."""
+    if not two.shape[1]:
+        two = torch.zeros_like(one)
+    elif not one.shape[1]:
+        one = torch.zeros_like(two)
+    return torch.cat([one, two])
 
 
 def drop_modalities(present: Tensor) -> Tensor:

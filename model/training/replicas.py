@@ -83,13 +83,14 @@ class Replicas:
         self.call(self._gather)
         return torch.stack([future.result() for future in futures]).sum()
 
-    def call(self, work: Callable[[], None]) -> None:
-        """Do something in one of the replicas' threads, on that thread's cores.
+    def call(self, *parts: Callable[[], object]) -> None:
+        """Do these in the replicas' threads, on those threads' cores, and return when all are done.
 
         On the caller's, which are all, the helpers of each small operation would stay awake for a while and take the
         cores from the replicas.
         """
-        self._pool.submit(work).result()
+        for future in [self._pool.submit(part) for part in parts]:
+            future.result()
 
     def _run(self, rank: int, work: Work, half: bool, seed: tuple[int, ...], party: Party | None) -> Tensor:
         network = self._networks[rank]

@@ -27,8 +27,9 @@ from model.training.batches import BatchMaker, shrink_pictures
 from model.training.checkpoint import Checkpoints, ResumeError
 from model.training.criterion import Criterion
 from model.training.ema import EMA
-from model.training.learner import Learner, make_optimizer
+from model.training.learner import Learner
 from model.training.objective import objective, plan
+from model.training.optimizer import Optimizer
 from model.training.precision import choose_precision
 
 # Gradient affinity: training steps before the tasks' gradients say something, and batches that they are compared on.
@@ -123,15 +124,15 @@ class Trainer:
         """Train a network without relations for a while, then compare the tasks' gradients."""
         self.relation = [[0] * len(self.config.tasks) for _ in self.config.tasks]
         self.network = self._start()
-        optimizer = make_optimizer(self.network, self.config)
+        optimizer = Optimizer(self.network, self.config.training)
         size = self.config.training.batch_size
         steps = max(1, min(_AFFINITY_STEPS, len(self.dataset.splits["train"]) // size))
         self.network.train()
         for batch in itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed), steps):
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             work = plan(self.config, batch.to(self.device))
             objective(self.network, self.config, work, self.criterion).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            optimizer.step(self.config.training.learning_rate)
         probes = itertools.islice(self.train_batches.epoch(size, seed=self.config.training.seed + 1), _AFFINITY_PROBES)
         return relation.gradient_affinity(self.config, self.network, (batch.to(self.device) for batch in probes))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,49 @@ def test_a_text_that_lost_all_its_words_is_missing(dataset: Dataset, maker: Batc
     bare = type(split)(split.ids, split.images, split.texts, alone, split.labels)
     masked = BatchMaker(dataset.config, bare, maker.tokenizers, words)
     assert masked.make(np.arange(4), masked=True).present.tolist() == [[False, True]] * 4
+
+
+def test_a_batch_holds_whole_texts_and_again_what_lost_words_leave(maker: BatchMaker) -> None:
+    rows = np.arange(64)
+    plain, batch = maker.make(rows), maker.make(rows, np.random.default_rng(0))
+    assert plain.thinned is None
+    assert batch.thinned is not None
+    assert torch.equal(batch.inputs["text"], plain.inputs["text"])
+    thinned = batch.thinned.inputs["text"]
+    assert set(batch.thinned.inputs) == {"text"}
+    assert thinned.shape == plain.inputs["text"].shape
+    changed = (thinned != plain.inputs["text"]).any(1)
+    assert torch.equal(changed, batch.thinned.changed)
+    assert 10 < int(changed.sum()) < 54
+    assert bool(((thinned != 0).sum(1) <= (plain.inputs["text"] != 0).sum(1)).all())
+
+
+def test_what_loses_all_its_words_is_missing_in_the_second_view_alone(dataset: Dataset, maker: BatchMaker) -> None:
+    split = dataset.splits["train"]
+    present = split.present.copy()
+    present[:32, 0] = False
+    short = replace(split, texts={"text": ["red"] * len(split)}, present=present)
+    batch = BatchMaker(dataset.config, short, maker.tokenizers).make(np.arange(64), np.random.default_rng(0))
+    assert batch.thinned is not None
+    assert bool(batch.present[:, 1].all())
+    lost = batch.thinned.changed
+    assert 5 < int(lost[:32].sum()) < 27
+    assert 5 < int(lost[32:].sum()) < 27
+    # But not where nothing else would be left.
+    assert bool(batch.thinned.present[:32, 1].all())
+    assert torch.equal(batch.thinned.present[32:, 1], ~lost[32:])
+
+
+def test_who_sees_a_sample_once_sees_it_with_words_lost(dataset: Dataset, maker: BatchMaker) -> None:
+    training = dataset.config.training.model_copy(update={"modality_dropout": 0.0})
+    config = dataset.config.model_copy(update={"training": training})
+    once = BatchMaker(config, dataset.splits["train"], maker.tokenizers).make(np.arange(64), np.random.default_rng(0))
+    assert once.thinned is None
+    twice = maker.make(np.arange(64), np.random.default_rng(0))
+    assert twice.thinned is not None
+    kept = [row[row > 0].tolist() for row in twice.thinned.inputs["text"].numpy()]
+    assert [row[row > 0].tolist() for row in once.inputs["text"].numpy()] == kept
+    assert torch.equal(once.present, twice.thinned.present)
 
 
 def test_masked_texts_have_no_word_that_names_a_label(dataset: Dataset, maker: BatchMaker) -> None:
