@@ -12,7 +12,7 @@ from model.config import TrainingConfig
 from model.network.encoders import Encoder
 from model.network.heads import Heads
 
-# Muon's steps beside AdamW's, as long as which they are made first.
+# How long Muon's steps are beside AdamW's: of 1 and 2, what taught more in the first epochs.
 _MUON_PACE = 2.0
 
 
@@ -20,9 +20,9 @@ class Optimizer:
     """Steps over what is not frozen: `training.optimizer` for matrices, AdamW for everything else.
 
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) takes the weights of linear
-    and convolutional layers, a filter bank as one matrix with a row a filter. Its steps are as long as AdamW's would be
-    (Liu et al., "Muon is Scalable for LLM Training", 2025), times a constant, so that both share the learning rate. Embeddings, heads,
-    biases and norms are AdamW's, and so are backbones that others have trained by it.
+    and convolutional layers, a filter bank as one matrix with a row a filter. Its steps are scaled to AdamW's (Liu et
+    al., "Muon is Scalable for LLM Training", 2025), times a constant, so that both share the learning rate. Embeddings,
+    heads, biases and norms are AdamW's, and so are backbones that others have trained by it.
     """
 
     def __init__(self, network: nn.Module, training: TrainingConfig, parts: int = 1) -> None:
@@ -98,7 +98,7 @@ def matrices(network: nn.Module) -> dict[str, nn.Parameter]:
             left.update(module.modules())
     for prefix, module in network.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)) and module not in left and module.weight.requires_grad:
-            found[f"{prefix}.weight"] = module.weight
+            found[f"{prefix}.weight"] = module.get_parameter("weight")
     return found
 
 
