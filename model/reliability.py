@@ -33,9 +33,10 @@ def confidences(task: Task, answers: FloatArray, targets: NDArray[Any]) -> tuple
 def reliability(values: FloatArray, right: NDArray[np.bool_]) -> dict[str, Any]:
     """The expected calibration error, and the bins that a reliability curve is drawn from.
 
-    {"ece": Σ_b n_b / n · |share right in b − mean confidence in b|, "bins": [[n_b, mean confidence, share right], ...]}
-    over 15 bins of equal width, each with its upper edge; empty ones are left out. values: confidences in 0..1, [n];
-    right: [n]. Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, after Naeini, Cooper and
+    {"ece": Σ_b n_b / n · |share right in b − mean confidence in b|, "chance": the ECE to be expected of these
+    confidences if each were exactly right, since n rows are only so many, "bins": [[n_b, mean confidence, share right],
+    ...]} over 15 bins of equal width, each with its upper edge; empty ones are left out. values: confidences in 0..1,
+    [n]; right: [n]. Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, after Naeini, Cooper and
     Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.
     """
     values = values.astype(np.float64)
@@ -43,9 +44,12 @@ def reliability(values: FloatArray, right: NDArray[np.bool_]) -> dict[str, Any]:
     counts = np.bincount(place, minlength=BINS)
     confidence = np.bincount(place, values, minlength=BINS)
     correct = np.bincount(place, right, minlength=BINS)
-    error = float(np.abs(correct - confidence).sum() / len(values)) if len(values) else 0.0
+    # The mean of |x| where x is normal: what is right in a bin varies by the sum of its p (1 − p).
+    spread = np.sqrt(2 / np.pi * np.bincount(place, values * (1 - values), minlength=BINS))
+    rows = max(1, len(values))
     return {
-        "ece": error,
+        "ece": float(np.abs(correct - confidence).sum() / rows),
+        "chance": float(spread.sum() / rows),
         "bins": [
             [int(n), round(float(c / n), _DIGITS), round(float(r / n), _DIGITS)]
             for n, c, r in zip(counts, confidence, correct, strict=True)

@@ -40,6 +40,7 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
         ("mae", "Mean absolute error"),
         ("r2", "R²"),
         ("ece", "Expected calibration error (15 bins)"),
+        ("ece_chance", "What a perfectly calibrated network would show of it on so many rows"),
     ):
         lines += _table(title, table_of(report, metric))
     lines += _table(

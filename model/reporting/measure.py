@@ -83,6 +83,7 @@ def _measure_task(
     if task.kind != "regression":
         curve = reliability(*confidences(task, answers, targets))
         found["results"]["ece"] = curve["ece"]
+        found["results"]["ece_chance"] = curve["chance"]
         found["reliability"] = curve["bins"]
         found["confusions"] = confusion_pairs(task, answers, targets)
     if task.kind in KINDS:

@@ -30,6 +30,11 @@ _METRICS = (
         "Expected calibration error",
         "How far confidences are from the share that is right, over 15 bins of equal width (Guo et al., 2017).",
     ),
+    (
+        "ece_chance",
+        "Calibration error by chance",
+        "What a network would show on so many rows whose confidences were the same and exactly right.",
+    ),
     ("count", "Rows with a label", "What the figures are taken over."),
     ("mae", "Mean absolute error", "In the unit of the labels."),
     ("r2", "R²", "The share of the labels' variance that is explained."),

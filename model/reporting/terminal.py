@@ -16,6 +16,7 @@ _METRICS = {
     "mae": "mae",
     "r2": "r2",
     "ece": "expected calibration error",
+    "ece_chance": "expected calibration error by chance alone",
 }
 
 

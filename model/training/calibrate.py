@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.calibration import (
     Calibration,
@@ -29,12 +31,13 @@ from model.training.losses import task_loss
 # With fewer labelled samples than this, a fit would be noise.
 _LEAST = 50
 _TEMPERATURES = np.geomspace(0.25, 8.0, 41)
+_LEAST_BETA = 1e-3
 
 
 def fit_calibration(
     config: Config, outputs: dict[tuple[str, ...], PatternOutputs], labels: Mapping[str, NDArray[Any]]
 ) -> Calibration:
-    """Fit temperatures, then β, then conformal thresholds, per task and pattern.
+    """Fit temperatures and β, then conformal thresholds, per task and pattern.
 
     Thresholds are those of the answers as they are served: of tasks in a hierarchy, those that do not contradict one
     another. A task or pattern with too few labelled samples keeps the fused network alone, at temperature 1.
@@ -63,20 +66,64 @@ def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArr
     if task.kind == "regression":
         # The mix of values with the least absolute error, along the line from the fused network to each single one.
         return TaskCalibration(temperatures=temperatures, beta=_fit_regression(task, raw, targets))
-    likelihoods = {}
-    for member, values in raw.items():
-        answer = activate(task, torch.from_numpy(values) / temperatures[member]).numpy()
-        likelihoods[member] = _likelihood(task, answer, targets)
-    return TaskCalibration(temperatures=temperatures, beta=fit_beta(likelihoods))
+    truth = torch.from_numpy(np.asarray(targets))
+    likelihoods = {
+        member: _likelihood(task, activate(task, torch.from_numpy(values) / temperatures[member]), truth).numpy()
+        for member, values in raw.items()
+    }
+    return _fit_together(task, raw, truth, temperatures, fit_beta(likelihoods))
 
 
-def _likelihood(task: Task, answer: NDArray[np.floating], targets: NDArray[Any]) -> NDArray[np.floating]:
+def _fit_together(
+    task: Task,
+    raw: dict[str, NDArray[np.float32]],
+    truth: Tensor,
+    temperatures: dict[str, float],
+    beta: dict[str, float],
+) -> TaskCalibration:
+    """Go on from temperatures and β that were fitted one after the other to those that fit best together.
+
+    Members that are each as sure as they are right are, mixed, less sure than they are right (Ranjan and Gneiting,
+    "Combining probability forecasts", 2010): here they get sharper where that makes the mix likelier.
+    """
+    values = [torch.from_numpy(each).double() for each in raw.values()]
+    start = [[math.log(temperatures[m]) for m in raw], [math.log(max(beta[m], _LEAST_BETA)) for m in raw]]
+    logs = torch.tensor(start, dtype=torch.float64, requires_grad=True)  # [2, members]
+    lowest, highest = math.log(_TEMPERATURES[0]), math.log(_TEMPERATURES[-1])
+
+    def loss() -> Tensor:
+        weights = torch.softmax(logs[1], 0)
+        scaled = [each / t for each, t in zip(values, logs[0].clamp(lowest, highest).exp(), strict=True)]
+        mixed = torch.stack([w * activate(task, each) for w, each in zip(weights, scaled, strict=True)]).sum(0)
+        return -_likelihood(task, mixed, truth).clamp(min=1e-12).log().mean()
+
+    search = torch.optim.LBFGS([logs], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        search.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    before = float(loss().detach())
+    search.step(closure)
+    # A search that lost its way, in numbers too large for it, leaves things as they were.
+    if float(loss().detach()) <= before:
+        found = logs.detach()
+        temperatures = {m: round(float(t), 6) for m, t in zip(raw, found[0].clamp(lowest, highest).exp(), strict=True)}
+        weights = torch.softmax(found[1], 0)
+        weights = torch.where(weights < _LEAST_BETA, 0.0, weights)
+        beta = {m: round(float(w), 6) for m, w in zip(raw, weights / weights.sum(), strict=True)}
+    return TaskCalibration(temperatures=temperatures, beta=beta)
+
+
+def _likelihood(task: Task, answer: Tensor, truth: Tensor) -> Tensor:
     """The probability given to each true answer; a multilabel task counts each label as a sample."""
     if task.kind == "multilabel":
-        return np.where(targets > 0.5, answer, 1 - answer).ravel()
+        return torch.where(truth > 0.5, answer, 1 - answer).flatten()
     if task.kind == "binary":
-        return np.where(targets == 1, answer[:, 0], 1 - answer[:, 0])
-    return np.asarray(answer[np.arange(len(targets)), targets.astype(np.int64)])
+        return torch.where(truth == 1, answer[:, 0], 1 - answer[:, 0])
+    return answer.gather(1, truth.long()[:, None])[:, 0]
 
 
 def _fit_temperature(task: Task, raw: NDArray[np.float32], targets: NDArray[Any]) -> float:

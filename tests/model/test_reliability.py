@@ -37,8 +37,16 @@ def test_what_is_calibrated_has_no_error_and_what_is_too_sure_has_it() -> None:
     assert reliability(np.array([0.9, 0.5] * 50), np.array([False, True] * 50))["ece"] == pytest.approx(0.7)
 
 
+def test_chance_is_the_error_of_confidences_that_are_exactly_right() -> None:
+    generator = np.random.default_rng(1)
+    values = generator.uniform(0.3, 1.0, 3000)
+    drawn = [reliability(values, generator.random(3000) < values) for _ in range(100)]
+    assert drawn[0]["chance"] == pytest.approx(np.mean([each["ece"] for each in drawn]), rel=0.05)
+    assert reliability(np.ones(50), np.ones(50, dtype=bool))["chance"] == 0.0
+
+
 def test_nothing_answered() -> None:
-    assert reliability(np.zeros(0), np.zeros(0, dtype=bool)) == {"ece": 0.0, "bins": []}
+    assert reliability(np.zeros(0), np.zeros(0, dtype=bool)) == {"ece": 0.0, "chance": 0.0, "bins": []}
 
 
 def test_a_class_is_given_with_its_own_probability() -> None:

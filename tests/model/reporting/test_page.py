@@ -78,7 +78,13 @@ def test_the_tables_hold_every_task_and_input(bundle: Bundle) -> None:
     report = report_of(bundle)
     tables = list(section(parsed(render(bundle, report)), "Tables").iter("table"))
     captions = [text(table.find("caption")).partition(".")[0] for table in tables]  # type: ignore[arg-type]
-    assert captions[:4] == ["Accuracy", "Macro-F1", "Expected calibration error", "Rows with a label"]
+    assert captions[:5] == [
+        "Accuracy",
+        "Macro-F1",
+        "Expected calibration error",
+        "Calibration error by chance",
+        "Rows with a label",
+    ]
     assert captions[4:6] == ["Mean absolute error", "R²"]
     assert captions[6].startswith("Coverage")
     cells = {
