@@ -106,7 +106,7 @@ def _fit_together(
         return value.item()
 
     before = float(loss().detach())
-    search.step(closure)
+    search.step(closure)  # type: ignore[no-untyped-call]
     # A search that lost its way, in numbers too large for it, leaves things as they were.
     if float(loss().detach()) <= before:
         found = logs.detach()

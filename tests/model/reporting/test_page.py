@@ -85,8 +85,8 @@ def test_the_tables_hold_every_task_and_input(bundle: Bundle) -> None:
         "Calibration error by chance",
         "Rows with a label",
     ]
-    assert captions[4:6] == ["Mean absolute error", "R²"]
-    assert captions[6].startswith("Coverage")
+    assert captions[5:7] == ["Mean absolute error", "R²"]
+    assert captions[7].startswith("Coverage")
     cells = {
         (row[0], setup): value
         for rows in [[[text(cell) for cell in row] for row in tables[0].iter("tr")]]
