@@ -33,7 +33,7 @@ def measure_familiarity(network: Network, maker: BatchMaker, calibration: Calibr
     for name, shares in ordinary.items():
         if not len(shares):
             continue
-        kinds, strange = _strange(maker.config, maker.split, name)
+        kinds, strange = strange_split(maker.config, maker.split, name)
         told = _told(network, BatchMaker(maker.config, strange, maker.tokenizers), calibration)[name]
         result[name] = {
             "rows": len(shares),
@@ -62,7 +62,7 @@ def _shares(curve: Curve, distances: NDArray[np.float32]) -> NDArray[np.float64]
     return np.array([curve.share(distance) for distance in distances.tolist()])
 
 
-def _strange(config: Config, split: Split, name: str) -> tuple[NDArray[np.str_], Split]:
+def strange_split(config: Config, split: Split, name: str) -> tuple[NDArray[np.str_], Split]:
     """Inputs of every kind for one modality, as a split of rows that have nothing else; and each row's kind."""
     modality = config.modalities[name]
     count = min(_MOST, len(split))

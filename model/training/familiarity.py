@@ -82,18 +82,23 @@ def distances_of(
     }
 
 
-def fit_distance(values: FloatArray) -> RelativeDistance:
+def fit_distance(values: FloatArray, members: NDArray[np.integer] | None = None) -> RelativeDistance:
     """The relative distance for a modality of which these are training features [n, width], n >= 2.
 
-    Groups are found by k-means, so that it needs no labels and depends on none. Covariances are shrunk after Ledoit and
-    Wolf ("A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices", 2004), and by 1 % at least.
+    `members`: the group of each, [n]; left out, k-means finds groups, so that no labels are needed. Covariances are
+    shrunk after Ledoit and Wolf ("A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices", 2004), and
+    by 1 % at least.
     """
     count, width = values.shape
     center = values.mean(0)
     values = values - center
-    clusters = KMeans(max(1, min(_MOST_GROUPS, count // _ROWS_A_GROUP)), n_init=1, random_state=0).fit(values)
-    groups = np.stack([values[clusters.labels_ == group].mean(0) for group in np.unique(clusters.labels_)])
-    within = values - groups[np.unique(clusters.labels_, return_inverse=True)[1]]
+    if members is None:
+        members = (
+            KMeans(max(1, min(_MOST_GROUPS, count // _ROWS_A_GROUP)), n_init=1, random_state=0).fit(values).labels_
+        )
+    known, own = np.unique(members, return_inverse=True)
+    groups = np.stack([values[own == group].mean(0) for group in range(len(known))])
+    within = values - groups[own]
     variances, basis = eigh(_covariance(values, count), _covariance(within, max(1, count - len(groups))))
     groups = groups @ basis
     distance = RelativeDistance(len(groups), width)
