@@ -39,6 +39,7 @@ from model.bundle_files import (
 )
 from model.calibration import Calibration, check_complete
 from model.config import Config, ConfigError, TextModality, describe_validation_error, parse_config
+from model.familiarity import groups_in
 from model.golden_case import GoldenCase
 from model.graph import GraphError, check_references
 from model.hierarchy import Hierarchies
@@ -212,6 +213,9 @@ def load_bundle(path: str | Path) -> Bundle:
     except (ValueError, TypeError) as error:
         raise BundleError(f"{path / GOLDEN}: not a list of cases: {error}") from None
     weights = _read_weights(path / WEIGHTS, content[WEIGHTS], manifest.relation)
+    groups = groups_in({name: values.shape for name, values in weights.items()})
+    if len(groups) != (len(config.modalities) if calibration.familiarity else 0):
+        raise BundleError(f"{path / CALIBRATION}: its familiarity is not that of the weights; copy the bundle again")
     graph = None
     if GRAPH in manifest.checksums:
         graph = path / GRAPH

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model import conformal
 from model.config import FUSED, Config, Task
+from model.familiarity import Curve
 
 # Thresholds are stored on a grid; between two of its points the next higher one is used, which never covers too little.
 COVERAGES = tuple(round(0.5 + 0.01 * step, 2) for step in range(50)) + (0.995, 0.999)
+
+
+def _empty(value: Sized) -> bool:
+    return not value
 
 
 class TaskCalibration(BaseModel):
@@ -32,11 +37,14 @@ class TaskCalibration(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Temperatures, β and thresholds: pattern key -> task -> values."""
+    """Temperatures, β and thresholds: pattern key -> task -> values; and the curve of each modality's familiarity."""
 
     model_config = ConfigDict(extra="forbid")
 
     patterns: dict[str, dict[str, TaskCalibration]]
+    familiarity: dict[str, Curve] = Field(
+        default={}, exclude_if=_empty, description="modality -> curve; none where it was not fitted"
+    )
 
     def beta(self, task: str, pattern: Sequence[str]) -> dict[str, float]:
         """Mixing weights of the members, which sum to 1."""
@@ -84,6 +92,9 @@ def uncalibrated(config: Config) -> Calibration:
 
 def check_complete(calibration: Calibration, config: Config) -> None:
     """Raise ValueError naming the first pattern, task or member that the calibration lacks."""
+    unknown = calibration.familiarity.keys() - config.modalities.keys()
+    if unknown:
+        raise ValueError(f"familiarity of {min(unknown)!r}, which is no modality")
     for pattern in patterns_of(config):
         tasks = calibration.patterns.get(pattern_key(pattern))
         if tasks is None:

@@ -12,7 +12,9 @@ from torch import Tensor
 from model.bundle import MANIFEST, WEIGHTS, Bundle, BundleError
 from model.calibration import members_of, pattern_key, patterns_of
 from model.config import ConfigError
+from model.familiarity import groups_in
 from model.network import Network
+from model.network.familiarity import Familiarity
 from model.network.multi_model import FUSED, mix
 from model.outputs import Outputs
 from model.preprocess import Batch, Item, collate
@@ -81,6 +83,7 @@ class Predictor:
             probabilities,
             output.alpha.float().cpu().numpy(),
             {name: self._relation[name] for name in names},
+            None if output.distance is None else output.distance.float().cpu().numpy(),
         )
 
 
@@ -90,6 +93,9 @@ def build_network(bundle: Bundle) -> Network:
         network = Network(bundle.config, bundle.vocab_sizes(), torch.tensor(bundle.relation))
     except ConfigError as error:  # such as a backbone whose library is not installed
         raise BundleError(f"{bundle.path / MANIFEST}: {error}") from None
+    groups = groups_in({name: values.shape for name, values in bundle.weights.items()})
+    if groups:
+        network.familiarity = Familiarity(groups, network.width)
     try:
         network.load_state_dict({name: torch.from_numpy(values) for name, values in bundle.weights.items()})
     except RuntimeError as error:

@@ -236,6 +236,8 @@ def _respond(request_id: str, answer: Answer, parse: float, total: float) -> Res
         "modalities": answer.modalities,
         "predictions": answer.predictions,
     }
+    if answer.familiarity is not None:
+        body["familiarity"] = answer.familiarity
     if answer.truncated:
         body["truncated"] = answer.truncated
     stages = {"parse": parse, **answer.timings, "total": total}

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Confidence = Annotated[float, Field(ge=0, le=1, description="calibrated probability")]
 
+Share = Annotated[float, Field(ge=0, le=1, description="share of validation inputs that look at least as strange")]
+
 
 class Problem(BaseModel):
     """Why a request got no answer (RFC 9457)."""
@@ -120,6 +122,7 @@ class Prediction(BaseModel):
                     },
                     "year": {"kind": "ordinal", "value": 2012, "confidence": 0.81, "interval": [2011, 2013]},
                 },
+                "familiarity": {"image": 0.61, "text": 0.33},
             }
         }
     )
@@ -128,6 +131,9 @@ class Prediction(BaseModel):
     model: ModelId
     modalities: list[str] = Field(description="inputs that the answer is based on")
     predictions: dict[str, TaskAnswer] = Field(description="answer by task")
+    familiarity: dict[str, Share] | None = Field(
+        default=None, description="how familiar each input is to the model; absent where the model cannot tell"
+    )
     truncated: list[str] | None = Field(
         default=None, description="texts of which only the beginning was read; absent when none was cut"
     )

@@ -48,6 +48,23 @@ def shape(
     return predictions
 
 
+def familiarity(
+    row: Row, modalities: tuple[str, ...], config: Config, calibration: Calibration
+) -> dict[str, float] | None:
+    """How familiar each present input is, between 0 and 1; None for a bundle without.
+
+    `modalities`: those present. One is left out where too few samples had it for its curve to be fitted.
+    """
+    if row.distance is None:
+        return None
+    curves = calibration.familiarity
+    return {
+        name: curves[name].share(distance)
+        for name, distance in zip(config.modalities, row.distance.tolist(), strict=True)
+        if name in modalities and name in curves
+    }
+
+
 def _multiclass(
     task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
 ) -> dict[str, Any]:

@@ -113,17 +113,20 @@ class Cache:
 
 def _freeze(answer: Answer) -> bytes:
     """What of an answer is the same for every request that it answers."""
-    return orjson.dumps((answer.model, answer.version, answer.modalities, answer.predictions, answer.truncated))
+    return orjson.dumps(
+        (answer.model, answer.version, answer.modalities, answer.predictions, answer.familiarity, answer.truncated)
+    )
 
 
 def _thaw(kept: bytes, began: float) -> Answer:
     """A request's own copy."""
-    model, version, modalities, predictions, truncated = orjson.loads(kept)
+    model, version, modalities, predictions, familiarity, truncated = orjson.loads(kept)
     return Answer(
         model=model,
         version=version,
         modalities=tuple(modalities),
         predictions=predictions,
+        familiarity=familiarity,
         truncated=tuple(truncated),
         timings={"cache": time.monotonic() - began},
         batch_size=0,

@@ -17,7 +17,7 @@ from app.errors import DeadlineExceeded, Draining, EngineUnavailable, ServiceErr
 from app.intake.pool import IntakePool
 from app.intake.prepare import Prepared
 from app.serving.admission import Admission, Ticket
-from app.serving.answers import shape
+from app.serving.answers import familiarity, shape
 from app.serving.backend import Backend, MakeBackend, Slot
 from app.serving.cache import Cache, key_of
 from app.serving.options import resolve_tasks
@@ -293,6 +293,7 @@ class Pipeline:
             version=served.bundle.version,
             modalities=modalities,
             predictions=predictions,
+            familiarity=familiarity(ran.row, modalities, config, served.bundle.calibration),
             truncated=prepared.truncated,
             timings={
                 "admit": admitted - entered,

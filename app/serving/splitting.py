@@ -30,6 +30,7 @@ class Row:
 
     probabilities: dict[str, np.ndarray]  # task -> [C], see model.outputs.Outputs
     alpha: np.ndarray  # [M]
+    distance: np.ndarray | None = None  # [M], of bundles that have familiarity
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,11 @@ def _rows(outputs: Outputs, count: int, hierarchies: Hierarchies | None) -> list
         finite &= np.isfinite(values).reshape(count, -1).all(axis=1)
     answers = outputs.probabilities if hierarchies is None else hierarchies.consistent(outputs.probabilities)
     return [
-        Row({task: values[index] for task, values in answers.items()}, outputs.alpha[index])
+        Row(
+            {task: values[index] for task, values in answers.items()},
+            outputs.alpha[index],
+            None if outputs.distance is None else outputs.distance[index],
+        )
         if good
         else InferenceFailed("The network gave no finite answer for this input.")
         for index, good in enumerate(finite.tolist())

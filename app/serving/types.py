@@ -28,6 +28,7 @@ class Answer:
     truncated: tuple[str, ...]  # text modalities of which only the first tokens were read
     timings: dict[str, float]  # seconds by stage: admit, intake, queue, run, answer; from the cache: cache alone
     batch_size: int  # how many requests shared the forward; 0 for an answer from the cache
+    familiarity: dict[str, float] | None = None  # of each input; None for a bundle without
 
 
 @dataclass(frozen=True)

@@ -68,4 +68,14 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         },
         "hierarchies": [list(chain) for chain in bundle.config.hierarchies],
         "alpha": {"output": names.alpha, "modalities": list(modalities)},
-    }
+    } | (
+        {
+            "familiarity": {
+                "output": names.distance,
+                "modalities": list(modalities),
+                "curves": {name: curve.model_dump() for name, curve in bundle.calibration.familiarity.items()},
+            }
+        }
+        if bundle.calibration.familiarity
+        else {}
+    )

@@ -66,6 +66,8 @@ class CalibratedNetwork(nn.Module):
     def forward(self, inputs: Sequence[Tensor | None], present: Tensor) -> tuple[Tensor, ...]:
         """Give each task's calibrated answers float32 [B, C], in the order of the config, then α [B, M].
 
+        Where the network has familiarity, then the inputs' distances [B, M].
+
         inputs: one tensor a modality, in the order of the config, as `preprocess.Batch` describes them, or None for one
         that no row has; present: bool [B, M]. A row of `inputs` may hold anything where `present` is False. A row that
         has no modality at all is answered with NaN.
@@ -92,4 +94,9 @@ class CalibratedNetwork(nn.Module):
         weight = self.beta[row].index_select(2, self.of_answer)
         # A member without weight may hold anything, even a NaN; 0 · NaN would let it through.
         mixed = (weight * answers).masked_fill(weight <= 0, 0.0).sum(1).masked_fill(~some, torch.nan)
-        return *torch.split(mixed, self.counts, dim=1), alpha.masked_fill(~some, torch.nan)
+        familiarity = self.network.familiarity
+        return (
+            *torch.split(mixed, self.counts, dim=1),
+            alpha.masked_fill(~some, torch.nan),
+            *(() if familiarity is None else (familiarity(encoded),)),
+        )

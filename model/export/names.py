@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from model.bundle import Bundle
 from model.config import Config
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the graph calls its ends: modality -> input, task -> output, and the two that belong to neither."""
+    """What the graph calls its ends: modality -> input, task -> output, and those that belong to neither.
+
+    `distance` is an output where the bundle has familiarity.
+    """
 
     inputs: dict[str, str]
     present: str
     outputs: dict[str, str]
     alpha: str
+    distance: str
 
 
 def graph_names(config: Config) -> Names:
@@ -32,4 +37,13 @@ def graph_names(config: Config) -> Names:
             chosen[name] = candidate
         return chosen
 
-    return Names(unused(config.modalities), "present", unused(config.tasks), "alpha")
+    inputs, outputs = unused(config.modalities), unused(config.tasks)
+    # Last, so that a bundle from before has the names that its graph was written with.
+    (distance,) = unused(["distance"]).values()
+    return Names(inputs, "present", outputs, "alpha", distance)
+
+
+def output_names(bundle: Bundle) -> list[str]:
+    """What the outputs of a bundle's graph are called, in their order."""
+    names = graph_names(bundle.config)
+    return [*names.outputs.values(), names.alpha, *([names.distance] if bundle.calibration.familiarity else [])]

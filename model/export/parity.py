@@ -15,7 +15,7 @@ from model.bundle import Bundle
 from model.calibration import pattern_key, patterns_of
 from model.config import ImageModality, Modality
 from model.export.errors import ExportError
-from model.export.names import graph_names
+from model.export.names import graph_names, output_names
 from model.golden import prepare
 from model.outputs import Outputs
 from model.predictor import Predictor
@@ -46,8 +46,8 @@ class Case:
 def check_parity(file: Path, bundle: Bundle, predictor: Predictor, tolerance: float = TOLERANCE) -> Parity:
     """Run the file beside torch at every batch size and every pattern, and at batches that mix patterns.
 
-    Probabilities and α may differ by `tolerance`, a regression's values by `tolerance` standard deviations. Raises
-    ExportError naming the first batch and output that differ by more.
+    Probabilities and α may differ by `tolerance`, a regression's values by `tolerance` standard deviations, distances
+    by that share of themselves. Raises ExportError naming the first batch and output that differ by more.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors are raised; warnings are of no use to whoever exports
@@ -55,8 +55,7 @@ def check_parity(file: Path, bundle: Bundle, predictor: Predictor, tolerance: fl
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises classes of its own that share no base
         raise ExportError(f"onnxruntime cannot load the exported file: {error}") from error
-    names = graph_names(bundle.config)
-    outputs = [*names.outputs.values(), names.alpha]
+    outputs = output_names(bundle)
     largest, batches, samples = 0.0, 0, 0
     for case in draw_cases(bundle):
         try:
@@ -83,6 +82,11 @@ def _differences(bundle: Bundle, expected: Outputs, found: dict[str, NDArray[np.
         scale = (task.scale or (0.0, 1.0))[1]
         result[name] = _largest(expected.probabilities[name], found[names.outputs[name]]) / scale
     result[names.alpha] = _largest(expected.alpha, found[names.alpha])
+    if expected.distance is not None:
+        # Distances have no unit: those of ordinary inputs spread over their curve, those of strange ones are large.
+        spread = max(curve.distances[-1] - curve.distances[0] for curve in bundle.calibration.familiarity.values())
+        unit = np.maximum(np.abs(expected.distance), max(spread, 1.0)).astype(np.float32)
+        result[names.distance] = _largest(expected.distance / unit, found[names.distance] / unit)
     return result
 
 

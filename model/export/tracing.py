@@ -18,7 +18,7 @@ from model.bundle import Bundle
 from model.config import ImageModality
 from model.export.errors import ExportError
 from model.export.module import CalibratedNetwork
-from model.export.names import graph_names
+from model.export.names import graph_names, output_names
 
 
 def trace(bundle: Bundle) -> onnx_ir.Model:
@@ -37,7 +37,7 @@ def trace(bundle: Bundle) -> onnx_ir.Model:
                 network,
                 (inputs, present),
                 input_names=[*names.inputs.values(), names.present],
-                output_names=[*names.outputs.values(), names.alpha],
+                output_names=output_names(bundle),
                 dynamic_shapes=(dynamic, {0: "batch"}),
                 custom_translation_table={torch.ops.aten.cumprod.default: _cumprod},
                 dynamo=True,

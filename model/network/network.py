@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model.config import Config
 from model.network.cross_modal import CrossModal
 from model.network.encoders import Encoder, build_encoder
+from model.network.familiarity import Familiarity
 from model.network.fusion import Encoded, build_fusion
 from model.network.heads import Heads
 from model.network.multi_model import SingleModalityNetworks
@@ -24,12 +25,13 @@ class NetworkOutput:
     """Raw outputs of a batch.
 
     `fused`: task -> [B, size]; `single`: modality -> task -> [B, size], for the modalities that any sample has;
-    `alpha` [B, M].
+    `alpha` [B, M]; `distance` [B, M] as `Familiarity` gives it, None where the network has none.
     """
 
     fused: dict[str, Tensor]
     single: dict[str, dict[str, Tensor]]
     alpha: Tensor
+    distance: Tensor | None = None
 
 
 class Network(nn.Module):
@@ -59,6 +61,7 @@ class Network(nn.Module):
         self.task_relation = TaskRelation(relation, sizes.width, sizes.task_width)
         self.heads = Heads(config.tasks, sizes.task_width)
         self.single_modality = SingleModalityNetworks(self.modalities, config.tasks, sizes.width, sizes.task_width)
+        self.familiarity: Familiarity | None = None  # fitted once the network is trained
 
     def encode(self, inputs: Mapping[str, Tensor], present: Tensor, known: Encoded | None = None) -> Encoded:
         """Run each modality's encoder on the samples that have it: the way of training.
@@ -168,7 +171,8 @@ class Network(nn.Module):
         """Answer a batch; see `encode` for the shapes and `NetworkOutput` for the result."""
         encoded = self.encode(inputs, present)
         fused, alpha = self.decode(encoded, tasks)
-        return NetworkOutput(fused, self.alone(encoded, tasks), alpha)
+        distance = None if self.familiarity is None else self.familiarity(encoded)
+        return NetworkOutput(fused, self.alone(encoded, tasks), alpha, distance)
 
 
 def _spread(values: Tensor, rows: Tensor | None, size: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from model.bundle import Bundle
-from model.reporting.tables import Table, coverage_at, table_of
+from model.reporting.tables import Table, coverage_at, familiarity_of, table_of
 
 _COVERAGE = "0.9"
 
@@ -47,6 +47,11 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
         f"Coverage measured where {_COVERAGE} is asked for (mean number of classes in a set, or width of an interval)",
         coverage_at(report, _COVERAGE),
     )
+    lines += _table(
+        "Familiarity: the area under the ROC curve between the split and strange inputs, and the share below a level",
+        familiarity_of(report),
+        "inputs",
+    )
     lines += ["## Training", ""]
     for key in ("source", "command", "date", "machine", "torch", "precision", "epochs", "minutes", "note"):
         if provenance.get(key):
@@ -62,19 +67,20 @@ def model_card(bundle: Bundle, report: dict[str, Any]) -> str:
         "## Limits",
         "",
         "It knows the classes of its training data and no others, and answers something to any picture. Figures hold "
-        "for inputs like those of the data set.",
+        "for inputs like those of the data set"
+        + ("; `familiarity` in an answer tells how like them an input is." if "familiarity" in report else "."),
         "",
     ]
     return "\n".join(lines)
 
 
-def _table(title: str, table: Table) -> list[str]:
+def _table(title: str, table: Table, of: str = "task") -> list[str]:
     if not table.rows:
         return []
     return [
         f"{title}:",
         "",
-        "| task | " + " | ".join(table.columns) + " |",
+        f"| {of} | " + " | ".join(table.columns) + " |",
         "|---|" + "---:|" * len(table.columns),
         *(f"| {task} | " + " | ".join(cell or "–" for cell in cells) + " |" for task, cells in table.rows),
         "",

@@ -1,4 +1,4 @@
-"""Evaluation of a bundle on a split: metrics, reliability, coverage and confusions, for every way to ask."""
+"""Evaluation of a bundle on a split: metrics, reliability, coverage, confusions, familiarity."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from model.data.labels import Labels
 from model.metrics import FloatArray, labelled_rows, measure
 from model.predictor import build_network
 from model.reliability import confidences, reliability
+from model.reporting.familiarity import measure_familiarity
 from model.setups import Setup, answers_of, run_setups, setup_name
 from model.training.batches import BatchMaker
 
@@ -39,6 +40,7 @@ def evaluate(
     config = bundle.config
     maker = BatchMaker(config, split, bundle.tokenizers, masked_words)
     setups = run_setups(network, maker, progress)
+    familiarity = measure_familiarity(network, maker, bundle.calibration)
     return {
         "tasks": list(config.tasks),
         "rows": len(split),
@@ -48,6 +50,7 @@ def evaluate(
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "masked": [name for name, setup in setups.items() if name != setup_name(config, setup.pattern, masked=False)],
         **measurements(config, bundle.calibration, setups, split.labels),
+        **({"familiarity": familiarity} if familiarity else {}),
     }
 
 

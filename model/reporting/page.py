@@ -16,7 +16,7 @@ from model.calibration import pattern_key, patterns_of
 from model.config import Task
 from model.coverage import ASKED
 from model.reporting import charts
-from model.reporting.tables import coverage_at, covered, figure, table_of
+from model.reporting.tables import coverage_at, covered, familiarity_of, figure, table_of
 
 _METRICS = (
     (
@@ -64,6 +64,7 @@ def render(bundle: Bundle, report: dict[str, Any]) -> str:
         asked=_ASKED,
         tables=[(title, note, table) for key, title, note in _METRICS if (table := table_of(report, key)).rows],
         coverage=coverage_at(report, "0.9"),
+        familiarity=familiarity_of(report),
         training=_training(bundle),
         relation=_relation(bundle),
         tasks=[_task(name, task, bundle, report) for name, task in bundle.config.tasks.items()],

@@ -30,6 +30,19 @@ def coverage_at(report: dict[str, Any], asked: str, *, sizes: bool = True) -> Ta
     return _table(report, "coverage", lambda found: show(found[asked]) if asked in found else "")
 
 
+def familiarity_of(report: dict[str, Any]) -> Table:
+    """What ordinary and strange inputs are told, a row a kind; no row in a report of a bundle without familiarity."""
+    found: dict[str, Any] = report.get("familiarity", {})
+    levels = [level for part in found.values() for level in part["below"]]
+    columns = ["AUROC", *(f"below {level}" for level in dict.fromkeys(levels))]
+    rows = []
+    for name, part in found.items():
+        rows.append((f"{name}: {report['split']}", ["", *map(figure, part["below"].values())]))
+        for kind, told in part["unlike"].items():
+            rows.append((f"{name}: {kind}", [f"{told['auroc']:.4f}", *map(figure, told["below"].values())]))
+    return Table(columns, rows)
+
+
 def covered(found: dict[str, float]) -> str:
     """A measured coverage with the mean size of the sets, or the mean width of the intervals."""
     size = f"{found['size']:.2f}" if "size" in found else f"{figure(found['width'])} wide"

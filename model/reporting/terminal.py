@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table as Shown
 
-from model.reporting.tables import Table, coverage_at, table_of
+from model.reporting.tables import Table, coverage_at, familiarity_of, table_of
 
 _METRICS = {
     "accuracy": "accuracy",
@@ -21,17 +21,18 @@ _METRICS = {
 
 
 def tables(report: dict[str, Any]) -> Iterator[Shown]:
-    """A table a metric that any task has, and the coverage measured where 0.9 is asked for."""
+    """A table a metric that any task has, the coverage measured where 0.9 is asked for, and familiarity."""
     for metric, title in _METRICS.items():
         yield from _shown(f"{title} on {report['split']}", table_of(report, metric))
     yield from _shown(f"coverage on {report['split']} where 0.9 is asked for", coverage_at(report, "0.9", sizes=False))
+    yield from _shown("familiarity of ordinary and of strange inputs", familiarity_of(report), "inputs")
 
 
-def _shown(title: str, table: Table) -> Iterator[Shown]:
+def _shown(title: str, table: Table, of: str = "task") -> Iterator[Shown]:
     if not table.rows:
         return
     shown = Shown(title=title)
-    shown.add_column("task")
+    shown.add_column(of)
     for column in table.columns:
         shown.add_column(escape(column), justify="right")
     for task, cells in table.rows:

@@ -21,18 +21,20 @@ from model.metrics import score
 from model.predictor import Predictor, weights_of
 from model.training.batches import BatchMaker
 from model.training.calibrate import fit_calibration
+from model.training.familiarity import fit_familiarity
 from model.training.trainer import Trained
 
 
 def make_bundle(path: Path, dataset: Dataset, trained: Trained, history: Sequence[Epoch] | None = None) -> Bundle:
-    """Calibrate on the validation split, write the bundle, and check what was written as a server would.
+    """Calibrate on the validation split, fit familiarity, write the bundle, and check it as a server would.
 
     `history`: of the training as an earlier bundle kept it, where there was none now.
     """
     config = dataset.config
     split = dataset.splits["val"]
-    outputs = run_patterns(trained.network, BatchMaker(config, split, trained.tokenizers))
-    calibration = fit_calibration(config, outputs, split.labels)
+    train, val = (BatchMaker(config, dataset.splits[name], trained.tokenizers) for name in ("train", "val"))
+    calibration = fit_calibration(config, run_patterns(trained.network, val), split.labels)
+    calibration.familiarity = fit_familiarity(trained.network, train, val)
 
     def save(golden: list[GoldenCase]) -> Bundle:
         save_bundle(

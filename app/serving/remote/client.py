@@ -317,9 +317,12 @@ def _row(values: NDArray[np.float32], call: _Call) -> Row:
         end = start + call.known.widths[task]
         probabilities[task] = values[start:end]
         start = end
-    if len(values) != start + len(call.known.places):
+    inputs = len(call.known.places)
+    known = bool(call.known.bundle.calibration.familiarity)
+    if len(values) != start + (2 * inputs if known else inputs):
         raise ProtocolError("an answer of another size")
-    return Row(probabilities, values[start:])
+    alpha, distance = np.split(values[start:], [inputs])
+    return Row(probabilities, alpha, distance if known else None)
 
 
 def _deadly() -> InferenceFailed:

@@ -112,7 +112,7 @@ class Peer(asyncio.Protocol):
         self._outbox.send(message)
 
     def _answer(self, id: int, ran: Ran, tasks: tuple[str, ...]) -> bytes:
-        values = wire.outputs(tasks, ran.row.probabilities, ran.row.alpha)
+        values = wire.outputs(tasks, ran.row)
         return wire.pack_answer(wire.Answer(id, ran.queued, ran.ran, ran.batch_size, self._backend.waiting, values))
 
     def _cancel(self, id: int) -> None:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from app import errors
 from app.errors import ServiceError
+from app.serving.splitting import Row
 
-VERSION = 2
+VERSION = 3
 _LARGEST = 1 << 24  # bytes of a message; the largest real one, an answer, is far below it
 _HEAD = struct.Struct("=IB")
 _REQUEST = struct.Struct("=QHIdh?H")
@@ -74,7 +75,7 @@ class Answer:
     ran: float  # seconds
     batch_size: int
     waiting: int  # requests that wait for the engine now, from all workers
-    values: NDArray[np.float32]  # outputs of the asked tasks in the order asked for, then alpha
+    values: NDArray[np.float32]  # outputs of the asked tasks in the order asked for, then alpha, then distances if any
 
 
 def pack(kind: Kind, payload: bytes) -> bytes:
@@ -209,6 +210,7 @@ class Outbox:
             self._transport.write(b"".join(messages))
 
 
-def outputs(tasks: Sequence[str], probabilities: dict[str, NDArray[np.float32]], alpha: NDArray[np.float32]) -> Any:
+def outputs(tasks: Sequence[str], row: Row) -> Any:
     """`Answer.values` of one item's outputs."""
-    return np.concatenate([*(probabilities[task].ravel() for task in tasks), alpha])
+    rest = (row.alpha,) if row.distance is None else (row.alpha, row.distance)
+    return np.concatenate([*(row.probabilities[task].ravel() for task in tasks), *rest])

@@ -96,7 +96,9 @@ class CudaRuntime:
             len(task.labels) if task.labels and task.kind != "binary" else 1 for task in bundle.config.tasks.values()
         ]
         self._columns = dict(zip(bundle.config.tasks, _ranges(widths), strict=True))
-        self._width = sum(widths) + len(bundle.config.modalities)
+        self._alpha = slice(sum(widths), sum(widths) + len(bundle.config.modalities))
+        self._distances = bool(bundle.calibration.familiarity)
+        self._width = self._alpha.stop + (len(bundle.config.modalities) if self._distances else 0)
         self._places: queue.SimpleQueue[_Place] = queue.SimpleQueue()
         self._graphs: dict[Shape, Graph] = {}
         try:
@@ -195,7 +197,9 @@ class CudaRuntime:
     def _read(self, tasks: Sequence[str], answers: Tensor) -> Outputs:
         values = answers.numpy()
         return Outputs(
-            {name: values[:, self._columns[name]] for name in tasks}, values[:, -len(self._config.modalities) :]
+            {name: values[:, self._columns[name]] for name in tasks},
+            values[:, self._alpha],
+            distance=values[:, self._alpha.stop :] if self._distances else None,
         )
 
     def _answers(self, shape: Shape) -> Region:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.config import Config, ImageModality
-from model.export.names import graph_names
+from model.export.names import graph_names, output_names
 from model.outputs import Outputs
 from model.preprocess import Item
 
@@ -51,7 +51,7 @@ class GraphEnds:
         longest = longest_text(bundle.config)
         self.lengths = padded_lengths(longest) if longest else ()
         self._tasks = list(bundle.config.tasks)
-        self.outputs = [*self._names.outputs.values(), self._names.alpha]
+        self.outputs = output_names(bundle)
 
     def feed(self, items: Sequence[Item]) -> Feed:
         """One array an input of the graph; rows that lack a modality hold zeros.
@@ -81,6 +81,7 @@ class GraphEnds:
 
     def read(self, answers: Sequence[NDArray[np.float32]], tasks: Sequence[str] | None) -> Outputs:
         """`answers` in the order of `outputs`, as the outputs of the named tasks."""
-        *probabilities, alpha = answers
+        probabilities, (alpha, *rest) = answers[: len(self._tasks)], answers[len(self._tasks) :]
         named: Mapping[str, NDArray[np.float32]] = dict(zip(self._tasks, probabilities, strict=True))
-        return Outputs({name: named[name] for name in (self._tasks if tasks is None else tasks)}, alpha)
+        chosen = {name: named[name] for name in (self._tasks if tasks is None else tasks)}
+        return Outputs(chosen, alpha, distance=rest[0] if rest else None)

@@ -82,6 +82,30 @@ def test_train_measures_what_it_made_and_draws_it(config: Path, shapes: Path, ca
     for task in bundle.config.tasks:
         assert f"<h2>{task}</h2>" in page
     assert len(page) < 300_000
+    for name, kinds in (
+        ("image", {"noise", "blank", "gradient", "document", "street", "photo"}),
+        ("text", {"prose", "languages", "code", "letters", "shuffled"}),
+    ):
+        measured = report["familiarity"][name]
+        assert (measured["rows"], set(measured["below"]), set(measured["unlike"])) == (60, {"0.05", "0.01"}, kinds)
+        assert all(0 <= told["auroc"] <= 1 and told["count"] == 60 for told in measured["unlike"].values())
+    for shown in (page, (tmp_path / "out" / "README.md").read_text(), result.output):
+        assert "image: noise" in shown
+        assert "text: shuffled" in shown
+
+
+def test_a_trained_network_finds_noise_strange_and_unseen_rows_ordinary(
+    trained: Path, shapes: Path, cache: Path
+) -> None:
+    result = run("evaluate", trained, "--data", shapes, "--cache", cache, "--threads", 1, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    report = load_bundle(trained).report
+    assert report is not None
+    for name, kind in (("image", "noise"), ("image", "photo"), ("text", "prose"), ("text", "letters")):
+        told = report["familiarity"][name]["unlike"][kind]
+        assert told["auroc"] > 0.9, (name, kind)
+        assert told["below"]["0.05"] > 0.6, (name, kind)
+    assert all(part["below"]["0.05"] < 0.2 for part in report["familiarity"].values())
 
 
 def test_train_without_test_rows_measures_on_validation_and_says_so(tmp_path: Path) -> None:
