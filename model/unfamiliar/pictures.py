@@ -77,8 +77,7 @@ def _document(generator: np.random.Generator, width: int, height: int) -> Image.
         y, x = top, margin + number * (column + margin)
         while y < height - margin:
             (line,) = windows(PROSE, [30], generator)
-            while line and draw.textlength(line, font) > column:
-                line = line[: max(1, len(line) * 9 // 10)] if len(line) > 1 else ""
+            line = line[: max(1, int(len(line) * column / draw.textlength(line, font)))]
             end = generator.random() < 0.15  # of a paragraph
             draw.text((x, y), line[: len(line) // 2] if end else line, ink, font)
             y += round(1.3 * size) + (size if end else 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from model.reporting.tables import coverage_at, covered, figure, table_of
+from model.reporting.tables import coverage_at, covered, familiarity_of, figure, table_of
 from model.reporting.terminal import tables
 
 REPORT: dict[str, Any] = {
@@ -52,3 +52,17 @@ def test_the_terminal_shows_names_as_they_are_and_only_what_there_is() -> None:
     assert "expected calibration error on test" in said
     assert "coverage on test where 0.9 is asked for" in said
     assert "macro_f1" not in said
+
+
+def test_familiarity_stands_there_for_reports_that_have_it() -> None:
+    assert familiarity_of(REPORT).rows == []
+    unlike = {"noise": {"count": 9, "auroc": 0.99876, "below": {"0.05": 1.0, "0.01": 0.9}}}
+    report = REPORT | {
+        "familiarity": {"image": {"rows": 1200, "below": {"0.05": 0.051, "0.01": 0.012}, "unlike": unlike}}
+    }
+    table = familiarity_of(report)
+    assert table.columns == ["AUROC", "below 0.05", "below 0.01"]
+    assert table.rows == [("image: test", ["", "0.051", "0.012"]), ("image: noise", ["0.9988", "1.000", "0.900"])]
+    titles = [str(shown.title) for shown in tables(report)]
+    assert "familiarity of ordinary and of strange inputs" in titles
+    assert len(titles) == len(list(tables(REPORT))) + 1
