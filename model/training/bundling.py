@@ -20,19 +20,20 @@ from model.inference import run_patterns
 from model.metrics import score
 from model.predictor import Predictor, weights_of
 from model.training.batches import BatchMaker
-from model.training.calibrate import fit_calibration
+from model.training.calibrate import fit_calibration, fit_priors
 from model.training.trainer import Trained
 
 
 def make_bundle(path: Path, dataset: Dataset, trained: Trained, history: Sequence[Epoch] | None = None) -> Bundle:
     """Calibrate on the validation split, write the bundle, and check what was written as a server would.
 
-    `history`: of the training as an earlier bundle kept it, where there was none now.
+    Priors are of the training split. `history`: of the training as an earlier bundle kept it, where there was none now.
     """
     config = dataset.config
     split = dataset.splits["val"]
     outputs = run_patterns(trained.network, BatchMaker(config, split, trained.tokenizers))
     calibration = fit_calibration(config, outputs, split.labels)
+    calibration.priors = fit_priors(config, dataset.splits["train"].labels)
 
     def save(golden: list[GoldenCase]) -> Bundle:
         save_bundle(
