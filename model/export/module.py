@@ -63,15 +63,26 @@ class CalibratedNetwork(nn.Module):
         self.register_buffer("of_answer", numbers.repeat_interleave(torch.tensor(self.counts)))  # [Σ C]
         self.eval()
 
-    def forward(self, inputs: Sequence[Tensor | None], present: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, inputs: Sequence[Tensor | None], present: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Give each task's calibrated answers float32 [B, C], in the order of the config, then α [B, M].
 
         inputs: one tensor a modality, in the order of the config, as `preprocess.Batch` describes them, or None for one
         that no row has; present: bool [B, M]. A row of `inputs` may hold anything where `present` is False. A row that
         has no modality at all is answered with NaN.
+
+        `rows`: int64 [B], the row of `inputs`, which are N <= B then, that each answer is to; the first N are 0 … N-1.
+        The others answer as if a row had less than it has: encoders run once for all of its answers.
         """
-        named = zip(self.network.modalities, inputs, strict=True)
-        encoded = self.network.encode_densely({name: values for name, values in named if values is not None}, present)
+        named = {name: v for name, v in zip(self.network.modalities, inputs, strict=True) if v is not None}
+        if rows is None:
+            encoded = self.network.encode_densely(named, present)
+        else:
+            # A lookup, not a slice: what is traced must not depend on which of the two sizes is larger.
+            count = next(iter(named.values())).shape[0]
+            first = present.index_select(0, torch.arange(count, device=present.device))
+            encoded = self.network.encode_densely(named, first).gathered(rows, present)
         fused, alpha = self.network.decode(encoded)
         raw = [torch.cat(list(fused.values()), dim=1)]
         for column, values in enumerate(inputs):

@@ -10,12 +10,16 @@ from model.config import Config
 
 @dataclass(frozen=True)
 class Names:
-    """What the graph calls its ends: modality -> input, task -> output, and the two that belong to neither."""
+    """What the graph calls its ends: modality -> input, task -> output, and those that belong to neither.
+
+    `rows`: an input of a bundle's own graph alone, see `model.export.module`.
+    """
 
     inputs: dict[str, str]
     present: str
     outputs: dict[str, str]
     alpha: str
+    rows: str
 
 
 def graph_names(config: Config) -> Names:
@@ -32,4 +36,6 @@ def graph_names(config: Config) -> Names:
             chosen[name] = candidate
         return chosen
 
-    return Names(unused(config.modalities), "present", unused(config.tasks), "alpha")
+    # Last of all, so that no end of an older graph has another name for its sake.
+    inputs, outputs = unused(config.modalities), unused(config.tasks)
+    return Names(inputs, "present", outputs, "alpha", unused(["rows"])["rows"])

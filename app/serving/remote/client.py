@@ -26,6 +26,7 @@ from app.serving.splitting import Row
 from app.serving.types import ServingConfig
 from model.bundle import Bundle, load_bundle
 from model.preprocess import Item
+from model.shapley import between
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,14 @@ class RemoteBackend:
             lease.release()
 
     async def run(
-        self, served: Served, slot: Slot, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0
+        self,
+        served: Served,
+        slot: Slot,
+        item: Item,
+        tasks: tuple[str, ...],
+        deadline: float,
+        priority: int = 0,
+        explained: bool = False,
     ) -> Ran:
         """Have the engine run an item, the next engine too if this one ends meanwhile.
 
@@ -178,6 +186,7 @@ class RemoteBackend:
             deadline=deadline,
             priority=priority,
             alone=slot.alone,
+            explained=explained,
             lengths=write_item(item, known.places, slot.lease.region()),
             tasks=() if tasks == every else tuple(every.index(task) for task in tasks),
         )
@@ -311,15 +320,26 @@ def _widths(bundle: Bundle) -> dict[str, int]:
 
 
 def _row(values: NDArray[np.float32], call: _Call) -> Row:
-    probabilities = {}
+    # In the order of `wire.outputs`.
+    own = _by_task(values, call)
+    start = sum(call.known.widths[task] for task in call.tasks)
+    end = start + len(call.known.places)
+    coalitions = len(between(sum(length > 0 for length in call.request.lengths))) if call.request.explained else 0
+    if len(values) != end + coalitions * start:
+        raise ProtocolError("an answer of another size")
+    if not coalitions:
+        return Row(own, values[start:])
+    return Row(own, values[start:end], _by_task(values[end:].reshape(coalitions, start), call))
+
+
+def _by_task(values: NDArray[np.float32], call: _Call) -> dict[str, NDArray[np.float32]]:
+    found = {}
     start = 0
     for task in call.tasks:
         end = start + call.known.widths[task]
-        probabilities[task] = values[start:end]
+        found[task] = values[..., start:end]
         start = end
-    if len(values) != start + len(call.known.places):
-        raise ProtocolError("an answer of another size")
-    return Row(probabilities, values[start:])
+    return found
 
 
 def _deadly() -> InferenceFailed:

@@ -101,7 +101,9 @@ class Peer(asyncio.Protocol):
         try:
             # The item is where the engine reads it already.
             slot = Slot(alone=request.alone, mark=partial(self._slots.mark, request.slot))
-            ran = await self._backend.run(served, slot, item, tasks, request.deadline, request.priority)
+            ran = await self._backend.run(
+                served, slot, item, tasks, request.deadline, request.priority, request.explained
+            )
             message = self._answer(request.id, ran, tasks)
         except ServiceError as error:
             message = wire.pack_error(request.id, error)
@@ -112,7 +114,7 @@ class Peer(asyncio.Protocol):
         self._outbox.send(message)
 
     def _answer(self, id: int, ran: Ran, tasks: tuple[str, ...]) -> bytes:
-        values = wire.outputs(tasks, ran.row.probabilities, ran.row.alpha)
+        values = wire.outputs(tasks, ran.row.probabilities, ran.row.alpha, ran.row.coalitions)
         return wire.pack_answer(wire.Answer(id, ran.queued, ran.ran, ran.batch_size, self._backend.waiting, values))
 
     def _cancel(self, id: int) -> None:

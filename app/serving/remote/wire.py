@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from app import errors
 from app.errors import ServiceError
 
-VERSION = 2
+VERSION = 3
 _LARGEST = 1 << 24  # bytes of a message; the largest real one, an answer, is far below it
 _HEAD = struct.Struct("=IB")
-_REQUEST = struct.Struct("=QHIdh?H")
+_REQUEST = struct.Struct("=QHIdh??H")
 _ANSWER = struct.Struct("=QddII")
 _ERROR = struct.Struct("=Qd")
 _ID = struct.Struct("=Q")
@@ -63,6 +63,7 @@ class Request:
     alone: bool  # nothing else is to run with it
     lengths: tuple[int, ...]  # of each modality, see `slots.write_item`
     tasks: tuple[int, ...]  # their places in the bundle; empty for all
+    explained: bool = False  # with the answers to the coalitions of its modalities
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Answer:
     ran: float  # seconds
     batch_size: int
     waiting: int  # requests that wait for the engine now, from all workers
-    values: NDArray[np.float32]  # outputs of the asked tasks in the order asked for, then alpha
+    values: NDArray[np.float32]  # outputs of the asked tasks in the order asked for, then alpha; see `outputs`
 
 
 def pack(kind: Kind, payload: bytes) -> bytes:
@@ -96,7 +97,7 @@ def pack_request(request: Request) -> bytes:
     """REQUEST."""
     head = _REQUEST.pack(
         request.id, request.bundle, request.slot, request.deadline, request.priority, request.alone,
-        len(request.lengths),
+        request.explained, len(request.lengths),
     )  # fmt: skip
     numbers = (*request.lengths, *request.tasks)
     return pack(Kind.REQUEST, head + struct.pack(f"={len(numbers)}H", *numbers))
@@ -137,11 +138,11 @@ def unpack_id(payload: bytes) -> int:
 def unpack_request(payload: bytes) -> Request:
     """REQUEST. Raises ProtocolError."""
     try:
-        id, bundle, slot, deadline, priority, alone, modalities = _REQUEST.unpack_from(payload)
+        id, bundle, slot, deadline, priority, alone, explained, modalities = _REQUEST.unpack_from(payload)
         numbers = struct.unpack(f"={(len(payload) - _REQUEST.size) // 2}H", payload[_REQUEST.size :])
     except struct.error as error:
         raise ProtocolError("a broken request") from error
-    return Request(id, bundle, slot, deadline, priority, alone, numbers[:modalities], numbers[modalities:])
+    return Request(id, bundle, slot, deadline, priority, alone, numbers[:modalities], numbers[modalities:], explained)
 
 
 def unpack_answer(payload: bytes) -> Answer:
@@ -209,6 +210,12 @@ class Outbox:
             self._transport.write(b"".join(messages))
 
 
-def outputs(tasks: Sequence[str], probabilities: dict[str, NDArray[np.float32]], alpha: NDArray[np.float32]) -> Any:
-    """`Answer.values` of one item's outputs."""
-    return np.concatenate([*(probabilities[task].ravel() for task in tasks), alpha])
+def outputs(
+    tasks: Sequence[str],
+    probabilities: dict[str, NDArray[np.float32]],
+    alpha: NDArray[np.float32],
+    coalitions: dict[str, NDArray[np.float32]],
+) -> Any:
+    """`Answer.values` of one item's outputs; behind them, coalition by coalition, those to the coalitions."""
+    further = [np.concatenate([coalitions[task] for task in tasks], axis=1).ravel()] if coalitions else []
+    return np.concatenate([*(probabilities[task].ravel() for task in tasks), alpha, *further])
