@@ -39,18 +39,18 @@ def narrowed_to_coalitions(items: Sequence[Item], names: Sequence[str], chosen: 
 
 
 def explained(task: Task, answers: FloatArray, said: FloatArray) -> FloatArray:
-    """The quantity that an explanation divides up, in each of several answers: [n], or [n, C] of a multilabel task.
+    """The quantity that an explanation divides up, in each of several answers: […], or […, C] of a multilabel task.
 
-    answers: [n, C]; `said`: [C], the answer that is explained. The probability of the label that it names, of a
+    answers: […, C]; `said`: [C], the answer that is explained. The probability of the label that it names, of a
     multilabel task that of every label, of regression the value.
     """
     if task.kind == "multilabel":
         return answers
     if task.kind == "regression":
-        return answers[:, 0]
+        return answers[..., 0]
     if task.kind == "binary":
-        return answers[:, 0] if said[0] >= 0.5 else 1 - answers[:, 0]
-    return answers[:, int(said.argmax())]
+        return answers[..., 0] if said[0] >= 0.5 else 1 - answers[..., 0]
+    return answers[..., int(said.argmax())]
 
 
 def contributions(
@@ -59,8 +59,10 @@ def contributions(
     """The base, [] or [C], and each present modality's contribution, [M] or [M, C]: in sum, what is explained.
 
     `prior`: [C]; parts: [2^M - 2, C], the answers to `coalitions`; whole: [C], that to all. `said`: the answer whose
-    quantity is divided up, by default the whole.
+    quantity is divided up, by default the whole. Of n items at once: parts [2^M - 2, n, C] and whole [n, C] give
+    contributions [M, n] or [M, n, C]; then `said` is needed.
     """
-    answers = np.concatenate([np.asarray(prior, np.float64)[None], parts, whole[None]])
+    nobody = np.broadcast_to(np.asarray(prior, np.float64), whole.shape)
+    answers = np.concatenate([nobody[None], parts, whole[None]])
     values = explained(task, answers, whole if said is None else said)
     return values[0], shapley_values(values)

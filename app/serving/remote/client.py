@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.errors import EngineUnavailable, InferenceFailed, QueueFull, ServiceError
 from app.serving.backend import Slot
 from app.serving.dispatcher import Ran
+from app.serving.erasing import at_once
 from app.serving.registry import Served
 from app.serving.remote import wire
 from app.serving.remote.connection import Connection
@@ -136,6 +137,8 @@ class RemoteBackend:
                 self._known[bundle.name] = _Known(index, bundle, layout(bundle.config), _widths(bundle))
         # A request that was given up leaves its place in flight before the engine leaves its slot: room for those.
         count = self._config.max_in_flight + 2 * max(self._config.batch_sizes)
+        # And for the items of full explanations.
+        count += self._config.max_explanations * at_once(self._config.batch_sizes)
         self._slots = Slots(count, slot_bytes(bundle.config for bundle in bundles))
         await self._connection.open()
         runs = await self._first_welcome
