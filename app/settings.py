@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         description="seconds that a request may have to wait by what is in flight, a quarter of it beyond four full "
         "batches; more get 429",
     )
+    max_explanations: int = Field(
+        default=2,
+        ge=0,
+        description="full explanations (explain=full) under way at a time, in each process; more get 429, 0 gives none",
+    )
     max_bytes_in_flight: ByteSize = Field(
         default=ByteSize(1 << 30), ge=1, description="uploads held at a time, such as 512MiB; more get 429"
     )
@@ -201,6 +206,7 @@ class Settings(BaseSettings):
             max_queue=self.max_queue,
             max_in_flight=self.max_in_flight,
             max_wait=self.max_wait,
+            max_explanations=self.max_explanations,
             max_bytes_in_flight=self.max_bytes_in_flight,
             default_deadline=self.deadline,
             hang_timeout=self.hang_timeout,

@@ -130,9 +130,9 @@ class _Switched:
         self.in_flight, self.lengths = 1, self._real.lengths
         self.outputs: Outputs | None = None
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Any = None) -> Pending:
         if self.outputs is None:
-            return self._real.start(items, tasks)
+            return self._real.start(items, tasks, narrowed)
         probabilities = {task: values[: len(items)] for task, values in self.outputs.probabilities.items()}
         return _Ready(Outputs(probabilities, self.outputs.alpha[: len(items)]))
 

@@ -1,12 +1,13 @@
-"""Calibration: temperatures, the β mix and conformal thresholds, per task and per availability pattern.
+"""Calibration: temperatures, the β mix and conformal thresholds, per task and per availability pattern; a task's prior.
 
-Fitted on validation data, stored as `calibration.json` in the bundle.
+Fitted on validation data, priors on training data; stored as `calibration.json` in the bundle.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import operator
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence, Sized
 
@@ -37,13 +38,19 @@ class TaskCalibration(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Temperatures, β and thresholds: pattern key -> task -> values; and the curve of each modality's familiarity."""
+    """Temperatures, β and thresholds: pattern key -> task -> values. Priors: task -> what is known without input.
+
+    And the curve of each modality's familiarity.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     patterns: dict[str, dict[str, TaskCalibration]]
+    priors: dict[str, list[float]] = Field(
+        default={}, exclude_if=operator.not_, description="one answer a task, as `model.outputs.Outputs` has them"
+    )
     familiarity: dict[str, Curve] = Field(
-        default={}, exclude_if=_empty, description="modality -> curve; none where it was not fitted"
+        default={}, exclude_if=operator.not_, description="modality -> curve; none where it was not fitted"
     )
 
     def beta(self, task: str, pattern: Sequence[str]) -> dict[str, float]:
@@ -113,6 +120,16 @@ def check_complete(calibration: Calibration, config: Config) -> None:
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: beta is not a convex mix")
             if entry.thresholds and len(entry.thresholds) != len(COVERAGES):
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: {len(COVERAGES)} thresholds needed")
+    for name, prior in calibration.priors.items():
+        if name not in config.tasks:
+            raise ValueError(f"a prior of {name!r}, which is no task")
+        if len(prior) != answer_size(config.tasks[name]) or not all(math.isfinite(value) for value in prior):
+            raise ValueError(f"task {name!r}: a prior has {answer_size(config.tasks[name])} finite numbers")
+
+
+def answer_size(task: Task) -> int:
+    """How many numbers an answer to the task is: C of `model.outputs.Outputs`."""
+    return 1 if task.kind in ("binary", "regression") else len(task.labels)
 
 
 def fit_thresholds(task: Task, answers: NDArray[np.floating], targets: NDArray[np.generic]) -> list[float | None]:

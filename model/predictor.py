@@ -17,7 +17,7 @@ from model.network import Network
 from model.network.familiarity import Familiarity
 from model.network.multi_model import FUSED, mix
 from model.outputs import Outputs
-from model.preprocess import Batch, Item, collate
+from model.preprocess import Batch, Item, Narrowed, collate
 
 
 class Predictor:
@@ -50,25 +50,31 @@ class Predictor:
     def _table(self, rows: list[list[float]]) -> Tensor:
         return torch.tensor(rows, dtype=torch.float32, device=self.device)
 
-    def __call__(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Outputs:
+    def __call__(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Outputs:
         """Answer prepared items; `tasks` names the heads to run, all when left out.
 
-        Raises ValueError for an item without any modality.
+        `narrowed`: further answers to the items, behind their own. Raises ValueError for an item without any modality,
+        and for a further answer without any.
         """
-        return self.run(collate(items, self.config), tasks)
+        return self.run(collate(items, self.config), tasks, narrowed)
 
     @torch.inference_mode()
-    def run(self, batch: Batch, tasks: Sequence[str] | None = None) -> Outputs:
+    def run(self, batch: Batch, tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None) -> Outputs:
         """Answer a collated batch; see `__call__`."""
         names = list(self.config.tasks) if tasks is None else list(tasks)
-        bits = batch.present @ (1 << np.arange(batch.present.shape[1]))
+        of, has = (None, batch.present) if narrowed is None else narrowed.behind(batch.present)
+        bits = has @ (1 << np.arange(has.shape[1]))
         rows = self._row_of[bits]
         if (rows < 0).any():
             raise ValueError("an item has no modality at all; there is nothing to predict from")
         pattern = torch.from_numpy(rows).to(self.device)
         inputs = {name: torch.from_numpy(values).to(self.device) for name, values in batch.inputs.items()}
-        present = torch.from_numpy(batch.present).to(self.device)
-        output = self.network(inputs, present, names)
+        encoded = self.network.encode(inputs, torch.from_numpy(batch.present).to(self.device))
+        if of is not None:
+            encoded = encoded.gathered(torch.from_numpy(of).to(self.device), torch.from_numpy(has).to(self.device))
+        output = self.network.read(encoded, names)
         # A modality that no sample of the batch has gave no answers of its own.
         members = [(c, m) for c, m in enumerate(members_of(self.config)) if m == FUSED or m in output.single]
         columns = [column for column, _ in members]

@@ -286,6 +286,21 @@ class Batch:
         return len(self.present)
 
 
+@dataclass(frozen=True)
+class Narrowed:
+    """Further answers to a batch, besides each sample's own: as if some of its modalities were missing.
+
+    `rows`: int64 [E], which sample; `present`: bool [E, M], what is left of it. Encoders need not run again for them.
+    """
+
+    rows: NDArray[np.int64]
+    present: NDArray[np.bool_]
+
+    def behind(self, present: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Rows [N + E] and `present` [N + E, M] of all answers: each sample's own, `present` [N, M], comes first."""
+        return np.concatenate([np.arange(len(present)), self.rows]), np.concatenate([present, self.present])
+
+
 def collate(items: Sequence[Item], config: Config, into: Mapping[str, NDArray[Any]] | None = None) -> Batch:
     """Put items side by side; rows that lack a modality hold zeros there and False in `present`.
 

@@ -38,8 +38,8 @@ def calibrate_command(
 ) -> None:
     """Make a bundle with the same weights and labels, calibrated on the validation rows of a data set.
 
-    With --hierarchy, which class lies in which is learnt from the training rows; without it, the bundle's own
-    hierarchies stay.
+    Priors, which explanations start from, are those of its training rows. With --hierarchy, which class lies in which
+    is learnt from the training rows; without it, the bundle's own hierarchies stay.
     """
     need_the_train_extra()
     import torch
@@ -60,7 +60,7 @@ def calibrate_command(
             raise BundleError(f"--out {out}: name a folder for the new bundle, other than that of {bundle}")
         chosen = device_of(device)
         with progress_bars() as progress:
-            # The labels are there already, so the rows teach nothing but which class lies in which.
+            # The labels are there already, so the rows teach nothing but priors and which class lies in which.
             dataset = load_dataset(config, data, cache=cache, progress=loading_bars(progress))
         show_faults(dataset.faults, None)
         network = build_network(loaded).eval()

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from app.api.body import from_base64, shown
 from app.api.problems import Malformed, UnknownPart
@@ -120,7 +120,7 @@ def _refuse_url(name: str, data: bytes) -> None:
 def _options(given: Mapping[str, Any]) -> Options:
     defaults = Options()
     top_k, coverage = _whole("top_k", given.get("top_k")), _fraction("coverage", given.get("coverage"))
-    explain = _flag("explain", given.get("explain"))
+    explain = _explain(given.get("explain"))
     return Options(
         tasks=_tasks(given.get("tasks")),
         top_k=defaults.top_k if top_k is None else top_k,
@@ -175,12 +175,14 @@ def _fraction(name: str, value: object) -> float | None:
     raise InvalidOption(f"{name} must be a number between 0 and 1, both excluded, such as 0.9.")
 
 
-def _flag(name: str, value: object) -> bool | None:
+def _explain(value: object) -> bool | Literal["full"] | None:
     if isinstance(value, bool):
         return value
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     word = value.strip().lower() if isinstance(value, str) else None
+    if word == "full":
+        return "full"
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise InvalidOption(f"{name} must be true or false.")
+    raise InvalidOption("explain must be true, false or full.")

@@ -43,7 +43,12 @@ OPTION_SCHEMAS: dict[str, dict[str, Any]] = {
         "exclusiveMaximum": 1,
         "description": "probability that sets and intervals hold the true value",
     },
-    "explain": {"type": "boolean", "default": False, "description": "tell the weights that the answer rests on"},
+    "explain": {
+        "type": "string",
+        "enum": ["false", "true", "full"],
+        "default": "false",
+        "description": "tell what the answer rests on; full: down to cells of the picture and words, in many forwards",
+    },
     "model": {"type": "string", "description": "model to ask; the default one when left out"},
 }
 
@@ -158,6 +163,8 @@ def _request_body(configs: list[Config], names: list[str]) -> dict[str, Any]:
     loose = {
         name: {**schema, "type": [*dict.fromkeys((schema["type"], *_TEXT["type"]))]} for name, schema in options.items()
     }
+    del loose["explain"]["enum"]
+    loose["explain"] |= {"type": ["boolean", *_TEXT["type"]], "default": False, "examples": [True, "full"]}
     if configs:
         loose["tasks"]["examples"] = [tasks]
         loose["model"]["examples"] = names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -36,6 +36,20 @@ class Explanation(BaseModel):
     alpha: dict[str, float] = Field(description="fusion weight by modality; they sum to 1")
     beta: dict[str, float] = Field(description="weight of each member of the mix: fused network, single modalities")
     relation: dict[str, float] = Field(description="how much the task reads from each other task")
+    base: float | dict[str, float] | None = Field(
+        default=None,
+        description="the answer without any input, from the class shares in training; by label if multilabel",
+    )
+    shapley: dict[str, float | dict[str, float]] | None = Field(
+        default=None,
+        description="each input's contribution; base and contributions sum to the confidence or value; "
+        "by label if multilabel",
+    )
+    parts: dict[str, Any] | None = Field(
+        default=None,
+        description="with explain=full, how much of each input's contribution is lost without one of its parts: "
+        "a picture's heat map, row by row, or a text's words; by label if multilabel",
+    )
 
 
 class _Answer(BaseModel):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.serving.explanations import Parts, explanation
 from app.serving.splitting import Row
 from app.serving.types import Options
 from model.calibration import Calibration
@@ -28,12 +29,13 @@ def shape(
     config: Config,
     calibration: Calibration,
     relation: Mapping[str, Mapping[str, float]],
+    parts: Mapping[str, Parts] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Every asked task's prediction, in the order of `tasks`.
 
     `modalities`: those present, in the bundle's order. `relation`: task -> other task -> R_kj, read where the options
-    ask for an explanation. A set or an interval is left out where the bundle holds no calibration for it, or too few
-    samples to vouch for a bounded one.
+    ask for an explanation; `parts`: of the modalities that were taken apart for it. A set or an interval is left out
+    where the bundle holds no calibration for it, or too few samples to vouch for a bounded one.
     """
     predictions = {}
     coverage = options.coverage or DEFAULT_COVERAGE
@@ -43,7 +45,9 @@ def shape(
         threshold = calibration.threshold(name, modalities, coverage) if wanted else None
         prediction = _SHAPES[task.kind](task, row.probabilities[name], threshold, options)
         if options.explain:
-            prediction["explanation"] = _explanation(row, name, modalities, config, calibration, relation[name])
+            prediction["explanation"] = explanation(
+                row, name, modalities, config, calibration, relation[name], parts or {}
+            )
         predictions[name] = prediction
     return predictions
 
@@ -133,25 +137,6 @@ _SHAPES = {
     "ordinal": _ordinal,
     "regression": _regression,
 }
-
-
-def _explanation(
-    row: Row,
-    task: str,
-    modalities: tuple[str, ...],
-    config: Config,
-    calibration: Calibration,
-    relation: Mapping[str, float],
-) -> dict[str, dict[str, float]]:
-    return {
-        "alpha": {
-            name: _round(weight)
-            for name, weight in zip(config.modalities, row.alpha, strict=True)
-            if name in modalities
-        },
-        "beta": {member: _round(weight) for member, weight in calibration.beta(task, modalities).items()},
-        "relation": {other: _round(weight) for other, weight in relation.items()},
-    }
 
 
 def _round(value: float | np.floating) -> float:

@@ -76,7 +76,14 @@ class Backend(Protocol):
         ...
 
     async def run(
-        self, served: Served, slot: Slot, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0
+        self,
+        served: Served,
+        slot: Slot,
+        item: Item,
+        tasks: tuple[str, ...],
+        deadline: float,
+        priority: int = 0,
+        explained: bool = False,
     ) -> Ran:
         """Wait for a place in a batch and for its outputs; see Dispatcher.run."""
         ...
@@ -138,11 +145,20 @@ class LocalBackend:
         return nullcontext(Slot())
 
     async def run(
-        self, served: Served, slot: Slot, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0
+        self,
+        served: Served,
+        slot: Slot,
+        item: Item,
+        tasks: tuple[str, ...],
+        deadline: float,
+        priority: int = 0,
+        explained: bool = False,
     ) -> Ran:
         """See Dispatcher.run."""
         loaded = self._loaded[served.bundle.name]
-        return await self._dispatcher.run(loaded, item, tasks, deadline, priority, alone=slot.alone, mark=slot.mark)
+        return await self._dispatcher.run(
+            loaded, item, tasks, deadline, priority, alone=slot.alone, mark=slot.mark, explained=explained
+        )
 
     def close(self, error: Callable[[], ServiceError]) -> None:
         """See Dispatcher.close."""

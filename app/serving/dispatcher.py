@@ -45,6 +45,7 @@ class _Request:
     added: float
     future: asyncio.Future[Ran]
     mark: Callable[[bool], None] | None
+    explained: bool
 
 
 class Dispatcher:
@@ -80,17 +81,19 @@ class Dispatcher:
         *,
         alone: bool = False,
         mark: Callable[[bool], None] | None = None,
+        explained: bool = False,
     ) -> Ran:
         """Wait for a place in a batch and for its outputs. Cancelling the caller drops a request that still waits.
 
         `alone`: nothing else is to run meanwhile. `mark` hears when the engine takes the item, and when it is done with
-        it. Raises QueueFull, DeadlineExceeded, InferenceFailed, EngineUnavailable, and whatever `close` was given.
+        it. `explained`: with the answers to the coalitions of the item's modalities. Raises QueueFull,
+        DeadlineExceeded, InferenceFailed, EngineUnavailable, and whatever `close` was given.
         """
         if self._closed is not None:
             raise self._closed()
         now = time.monotonic()
         id = next(self._ids)
-        request = _Request(loaded, item, tasks, now, asyncio.get_running_loop().create_future(), mark)
+        request = _Request(loaded, item, tasks, now, asyncio.get_running_loop().create_future(), mark, explained)
         self._requests[id] = request
         try:
             # To the batcher, lengths that are padded to the same are the same.
@@ -117,9 +120,15 @@ class Dispatcher:
         for run in step.runs:
             requests = [self._requests[id] for id in run]
             first = requests[0].loaded
-            hierarchies = first.bundle.hierarchies
-            items = [request.item for request in requests]
-            batch = Batch(first.runtime, items, _needed(requests), first.probe, hierarchies)
+            batch = Batch(
+                first.runtime,
+                [request.item for request in requests],
+                _needed(requests),
+                first.probe,
+                first.bundle.hierarchies,
+                tuple(first.bundle.config.modalities),
+                [request.explained for request in requests],
+            )
             _mark(requests, True)
             try:
                 self._engine.submit(batch, partial(self._deliver, requests))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,12 +21,16 @@ from app.serving.admission import Admission, Ticket
 from app.serving.answers import familiarity, shape
 from app.serving.backend import Backend, MakeBackend, Slot
 from app.serving.cache import Cache, key_of
+from app.serving.erasing import LOWER, Places, at_once, take_apart
+from app.serving.explanations import Parts as TakenApart
+from app.serving.explanations import explainable
 from app.serving.options import resolve_tasks
 from app.serving.registry import Registry, Served
+from app.serving.splitting import Row
 from app.serving.types import Answer, Options, ServingConfig
 from app.telemetry.metrics import Metrics
 from model.config import Config
-from model.preprocess import TextTokenizer
+from model.preprocess import Item, TextTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +90,7 @@ class Pipeline:
             on_refusal=metrics.refusal,
             on_wait=metrics.expected_wait,
         )
+        self._explanations = Places(config.max_explanations)
         self._cache = Cache(config.cache_bytes, metrics.cache) if config.cache_bytes else None
         if cache := self._cache:
             metrics.watch_cache(entries=lambda: cache.entries, nbytes=lambda: cache.bytes)
@@ -278,16 +284,33 @@ class Pipeline:
         if backend is None:
             raise self._unavailable()
         config = served.bundle.config
+        calibration = served.bundle.calibration
         admitted = time.monotonic()
-        with backend.slot(served) as slot:
+        taken_apart: dict[str, TakenApart] = {}
+        extra: dict[str, float] = {}
+        with self._explanations.taken() if options.explain == "full" else nullcontext(), backend.slot(served) as slot:
             prepared = await self._pool.run(self._prepare_in_time, parts, served, slot, ticket.deadline)
             taken_in = time.monotonic()
-            ran = await backend.run(served, slot, prepared.item, tasks, ticket.deadline, priority)
-        delivered = time.monotonic()
-        ticket.answered()
+            explained = bool(options.explain) and explainable(tasks, len(prepared.item), calibration)
+            ran = await backend.run(served, slot, prepared.item, tasks, ticket.deadline, priority, explained)
+            delivered = time.monotonic()
+            ticket.answered()
+            if explained and options.explain == "full":
+                # Within the slot: the items that lack a part of the text show the pixels that are in it.
+                taken_apart = await take_apart(
+                    served.bundle,
+                    prepared,
+                    {name: part for name, part in parts.items() if isinstance(part, str)},
+                    ran.row,
+                    tasks,
+                    pool=self._pool,
+                    answer=partial(self._answer_item, backend, served, tasks, ticket.deadline, priority - LOWER),
+                    width=at_once(self._config.batch_sizes),
+                )
+                extra["explain"] = time.monotonic() - delivered
         modalities = tuple(name for name in config.modalities if name in prepared.item)
         relation = served.bundle.relation_weights() if options.explain else {}
-        predictions = shape(ran.row, tasks, modalities, options, config, served.bundle.calibration, relation)
+        predictions = shape(ran.row, tasks, modalities, options, config, calibration, relation, taken_apart)
         return Answer(
             model=served.bundle.name,
             version=served.bundle.version,
@@ -300,10 +323,18 @@ class Pipeline:
                 "intake": taken_in - admitted,
                 "queue": ran.queued,
                 "run": ran.ran,
-                "answer": time.monotonic() - delivered,
+                **extra,
+                "answer": time.monotonic() - delivered - extra.get("explain", 0.0),
             },
             batch_size=ran.batch_size,
         )
+
+    async def _answer_item(
+        self, backend: Backend, served: Served, tasks: tuple[str, ...], deadline: float, priority: int, item: Item
+    ) -> Row:
+        """The answers to an item that intake has not made, and to its coalitions."""
+        with backend.slot(served) as slot:
+            return (await backend.run(served, slot, item, tasks, deadline, priority, True)).row
 
     def _prepare_in_time(self, parts: Parts, served: Served, slot: Slot, deadline: float) -> Prepared:
         # In the pool's thread: a request may have waited for it past its deadline.

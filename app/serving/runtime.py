@@ -13,7 +13,7 @@ import numpy as np
 from model.bundle import Bundle
 from model.config import Config, TextModality
 from model.outputs import Outputs
-from model.preprocess import Item, some_token
+from model.preprocess import Item, Narrowed, some_token
 
 
 class Pending(Protocol):
@@ -44,9 +44,12 @@ class Runtime(Protocol):
     lengths: tuple[int, ...]  # token counts that texts are padded to, ascending; empty: to the longest of a batch
     in_flight: int  # batches to hand over at a time: 1 where the host's cores run it, 2 where a device works by itself
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Pending:
         """Collate a batch of prepared items and set it going; `tasks` names the heads that are needed, None for all.
 
+        `narrowed`: further answers to the items; in the outputs they stand behind the items' own.
         Never called by two threads at once, but while another thread waits for an earlier batch's result.
         """
         ...

@@ -9,15 +9,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from app.errors import EngineUnavailable, InferenceFailed, ServiceError
 from app.serving.runtime import Runtime, lacks_memory
+from model.explanation import narrowed_to_coalitions
 from model.hierarchy import Hierarchies
 from model.outputs import Outputs
-from model.preprocess import Item
+from model.preprocess import Item, Narrowed
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class Row:
 
     probabilities: dict[str, np.ndarray]  # task -> [C], see model.outputs.Outputs
     alpha: np.ndarray  # [M]
+    coalitions: dict[str, np.ndarray] = field(default_factory=dict)  # task -> [n, C], see model.explanation.coalitions
     distance: np.ndarray | None = None  # [M], of bundles that have familiarity
 
 
@@ -42,6 +45,8 @@ class Batch:
     tasks: tuple[str, ...] | None
     probe: Item | None = None  # an item that the runtime has answered, to tell a bad item from a broken device
     hierarchies: Hierarchies | None = None  # what keeps the answers from contradicting one another
+    modalities: Sequence[str] = ()  # of the bundle
+    explained: Sequence[bool] = ()  # the items that are answered for the coalitions of their modalities as well
 
 
 class Run:
@@ -58,14 +63,15 @@ class Run:
 
     def results(self) -> list[Row | ServiceError]:
         """What became of each item, in their order. Raises nothing."""
-        return self._run(self.batch.items)
+        return self._run(self.batch.items, self.batch.explained)
 
-    def _run(self, items: Sequence[Item]) -> list[Row | ServiceError]:
+    def _run(self, items: Sequence[Item], explained: Sequence[bool]) -> list[Row | ServiceError]:
         self.since = time.monotonic()
         try:
+            narrowed = narrowed_to_coalitions(items, self.batch.modalities, explained) if any(explained) else None
             with self._starting:
-                pending = self.batch.runtime.start(items, self.batch.tasks)
-            rows = _rows(pending.result(), len(items), self.batch.hierarchies)
+                pending = self.batch.runtime.start(items, self.batch.tasks, narrowed)
+            rows = _rows(pending.result(), len(items), narrowed, self.batch.hierarchies)
             self.longest = max(self.longest, time.monotonic() - self.since)
             return rows
         except BaseException as error:  # the thread outlives even SystemExit in a forward
@@ -81,7 +87,7 @@ class Run:
         if len(items) == 1:
             return [self._why_alone(lacking)]
         middle = len(items) // 2
-        return self._run(items[:middle]) + self._run(items[middle:])
+        return self._run(items[:middle], explained[:middle]) + self._run(items[middle:], explained[middle:])
 
     def _why_alone(self, lacking: bool) -> ServiceError:
         if lacking:
@@ -105,18 +111,28 @@ class Run:
         return self.nothing_works
 
 
-def _rows(outputs: Outputs, count: int, hierarchies: Hierarchies | None) -> list[Row | ServiceError]:
-    finite = np.ones(count, dtype=np.bool_)
+def _rows(
+    outputs: Outputs, count: int, narrowed: Narrowed | None, hierarchies: Hierarchies | None
+) -> list[Row | ServiceError]:
+    total = count if narrowed is None else count + len(narrowed.rows)
+    finite = np.ones(total, dtype=np.bool_)
     for values in outputs.probabilities.values():
-        finite &= np.isfinite(values).reshape(count, -1).all(axis=1)
+        finite &= np.isfinite(values).reshape(total, -1).all(axis=1)
     answers = outputs.probabilities if hierarchies is None else hierarchies.consistent(outputs.probabilities)
+    further: list[dict[str, np.ndarray]] = [{}] * count
+    if narrowed is not None:
+        np.logical_and.at(finite, narrowed.rows, finite[count:])
+        # Those to one item stand together, and items in order.
+        ends = np.searchsorted(narrowed.rows, np.arange(count + 1)) + count
+        further = [{task: v[i:j] for task, v in answers.items()} for i, j in pairwise(ends.tolist())]
     return [
         Row(
             {task: values[index] for task, values in answers.items()},
             outputs.alpha[index],
+            further[index],
             None if outputs.distance is None else outputs.distance[index],
         )
         if good
         else InferenceFailed("The network gave no finite answer for this input.")
-        for index, good in enumerate(finite.tolist())
+        for index, good in enumerate(finite[:count].tolist())
     ]

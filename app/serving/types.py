@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Options:
     tasks: tuple[str, ...] | None = None  # None: every task of the bundle, in the bundle's order
     top_k: int = 3  # labels listed by a multiclass answer, 1 to 100
     coverage: float | None = None  # of conformal sets and intervals, between 0 and 1, both excluded
-    explain: bool = False
+    explain: bool | Literal["full"] = False  # full: with the weights of the inputs' parts
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class ServingConfig:
     max_bytes_in_flight: int = 1 << 30  # uploads held by those, in bytes
     default_deadline: float = 30.0  # seconds from admission
     hang_timeout: float = 0.0  # seconds after which a forward may count as hung, see Engine; 0: never
+    max_explanations: int = 2  # full explanations that are under way at a time
     cache_bytes: int = 64 << 20  # finished answers that are kept; 0: none, and twins in flight are answered apart
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ class ServingConfig:
         for name in ("max_queue", "max_in_flight", "max_wait", "max_bytes_in_flight", "default_deadline"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: must be above 0")
-        for name in ("cache_bytes", "hang_timeout"):
+        for name in ("cache_bytes", "hang_timeout", "max_explanations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: must be 0 or more")
         if self.torch_threads is not None and self.torch_threads < 1:

@@ -46,7 +46,7 @@ def write_graph(bundle: Bundle) -> tuple[Bundle, Parity]:
 
 def build_graph(bundle: Bundle) -> bytes:
     """The content of `graph.onnx`, not yet compared with torch. Raises ExportError when ONNX lacks an operator."""
-    model = trace(bundle)
+    model = trace(bundle, gathering=True)
     # What follows from shapes alone is computed here, once; what would make a new weight of a weight is not.
     optimizer.fold_constants_ir(model, should_fold=_keeps_weights)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

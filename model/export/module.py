@@ -63,7 +63,9 @@ class CalibratedNetwork(nn.Module):
         self.register_buffer("of_answer", numbers.repeat_interleave(torch.tensor(self.counts)))  # [Σ C]
         self.eval()
 
-    def forward(self, inputs: Sequence[Tensor | None], present: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, inputs: Sequence[Tensor | None], present: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Give each task's calibrated answers float32 [B, C], in the order of the config, then α [B, M].
 
         Where the network has familiarity, then the inputs' distances [B, M].
@@ -71,9 +73,20 @@ class CalibratedNetwork(nn.Module):
         inputs: one tensor a modality, in the order of the config, as `preprocess.Batch` describes them, or None for one
         that no row has; present: bool [B, M]. A row of `inputs` may hold anything where `present` is False. A row that
         has no modality at all is answered with NaN.
+
+        `rows`: int64 [B], the row of `inputs`, which are N <= B then, that each answer is to; the first N are 0 … N-1.
+        The others answer as if a row had less than it has: encoders run once for all of its answers.
         """
-        named = zip(self.network.modalities, inputs, strict=True)
-        encoded = self.network.encode_densely({name: values for name, values in named if values is not None}, present)
+        named = {name: v for name, v in zip(self.network.modalities, inputs, strict=True) if v is not None}
+        familiarity = self.network.familiarity
+        if rows is None:
+            encoded = whole = self.network.encode_densely(named, present)
+        else:
+            # A lookup, not a slice: what is traced must not depend on which of the two sizes is larger.
+            count = next(iter(named.values())).shape[0]
+            first = present.index_select(0, torch.arange(count, device=present.device))
+            whole = self.network.encode_densely(named, first)
+            encoded = whole.gathered(rows, present)
         fused, alpha = self.network.decode(encoded)
         raw = [torch.cat(list(fused.values()), dim=1)]
         for column, values in enumerate(inputs):
@@ -94,9 +107,9 @@ class CalibratedNetwork(nn.Module):
         weight = self.beta[row].index_select(2, self.of_answer)
         # A member without weight may hold anything, even a NaN; 0 · NaN would let it through.
         mixed = (weight * answers).masked_fill(weight <= 0, 0.0).sum(1).masked_fill(~some, torch.nan)
-        familiarity = self.network.familiarity
-        return (
-            *torch.split(mixed, self.counts, dim=1),
-            alpha.masked_fill(~some, torch.nan),
-            *(() if familiarity is None else (familiarity(encoded),)),
-        )
+        found = (*torch.split(mixed, self.counts, dim=1), alpha.masked_fill(~some, torch.nan))
+        if familiarity is None:
+            return found
+        # Of the inputs, not of the answers: the tokens, which most fusions do not read, are not gathered for it.
+        distance = familiarity(whole)
+        return *found, distance if rows is None else distance.index_select(0, rows).masked_fill(~present, 0.0)

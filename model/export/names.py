@@ -13,7 +13,8 @@ from model.config import Config
 class Names:
     """What the graph calls its ends: modality -> input, task -> output, and those that belong to neither.
 
-    `distance` is an output where the bundle has familiarity.
+    `distance` is an output where the bundle has familiarity; `rows` an input of a bundle's own graph alone, see
+    `model.export.module`.
     """
 
     inputs: dict[str, str]
@@ -21,6 +22,7 @@ class Names:
     outputs: dict[str, str]
     alpha: str
     distance: str
+    rows: str
 
 
 def graph_names(config: Config) -> Names:
@@ -37,10 +39,10 @@ def graph_names(config: Config) -> Names:
             chosen[name] = candidate
         return chosen
 
+    # Last of all, so that no end of an older graph has another name for its sake.
     inputs, outputs = unused(config.modalities), unused(config.tasks)
-    # Last, so that a bundle from before has the names that its graph was written with.
-    (distance,) = unused(["distance"]).values()
-    return Names(inputs, "present", outputs, "alpha", distance)
+    distance, rows = (unused([name])[name] for name in ("distance", "rows"))
+    return Names(inputs, "present", outputs, "alpha", distance, rows)
 
 
 def output_names(bundle: Bundle) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from model.export.names import graph_names, output_names
 from model.golden import prepare
 from model.outputs import Outputs
 from model.predictor import Predictor
-from model.preprocess import Item, collate, pad_tokens, some_token
+from model.preprocess import Item, Narrowed, collate, pad_tokens, some_token
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 2, 3, 32)
@@ -41,6 +41,7 @@ class Case:
     name: str
     items: list[Item]
     feed: dict[str, NDArray[Any]]
+    narrowed: Narrowed | None = None
 
 
 def check_parity(file: Path, bundle: Bundle, predictor: Predictor, tolerance: float = TOLERANCE) -> Parity:
@@ -56,13 +57,14 @@ def check_parity(file: Path, bundle: Bundle, predictor: Predictor, tolerance: fl
     except Exception as error:  # the runtime raises classes of its own that share no base
         raise ExportError(f"onnxruntime cannot load the exported file: {error}") from error
     outputs = output_names(bundle)
+    gathering = graph_names(bundle.config).rows in {end.name for end in session.get_inputs()}
     largest, batches, samples = 0.0, 0, 0
-    for case in draw_cases(bundle):
+    for case in draw_cases(bundle, gathering=gathering):
         try:
             found = dict(zip(outputs, session.run(outputs, case.feed), strict=True))
         except Exception as error:
             raise ExportError(f"onnxruntime cannot run the exported file on {case.name}: {error}") from error
-        for output, difference in _differences(bundle, predictor(case.items), found).items():
+        for output, difference in _differences(bundle, predictor(case.items, narrowed=case.narrowed), found).items():
             # Written so that a NaN fails.
             if not difference <= tolerance:
                 raise ExportError(
@@ -71,7 +73,7 @@ def check_parity(file: Path, bundle: Bundle, predictor: Predictor, tolerance: fl
                 )
             largest = max(largest, difference)
         batches += 1
-        samples += len(case.items)
+        samples += len(case.feed[names.present])
     return Parity(largest, batches, samples)
 
 
@@ -96,8 +98,24 @@ def _largest(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float
     return float(np.abs(expected - found).max())
 
 
-def draw_cases(bundle: Bundle, seed: int = 0) -> Iterator[Case]:
-    """The golden inputs, then drawn ones at each batch size in each pattern, then with the patterns mixed."""
+def draw_cases(bundle: Bundle, seed: int = 0, *, gathering: bool = False) -> Iterator[Case]:
+    """The golden inputs, then drawn ones at each batch size in each pattern, then with the patterns mixed.
+
+    `gathering`: for a graph with the input `rows`; then batches with further answers to some of their items, too.
+    """
+    for case in _plain_cases(bundle, seed):
+        yield _gathering(case, bundle, None) if gathering else case
+    if gathering:
+        generator = np.random.default_rng(seed)
+        patterns = patterns_of(bundle.config)
+        for size in BATCH_SIZES:
+            chosen = [patterns[number % 2 % len(patterns)] for number in range(size)]
+            items = [_draw_item(bundle, pattern, generator) for pattern in chosen]
+            case = _case(f"a batch of {size} with further answers", items, bundle, generator)
+            yield _gathering(case, bundle, _some_parts(items, bundle))
+
+
+def _plain_cases(bundle: Bundle, seed: int) -> Iterator[Case]:
     config = bundle.config
     names = list(config.modalities)
     generator = np.random.default_rng(seed)
@@ -146,3 +164,24 @@ def _case(name: str, items: list[Item], bundle: Bundle, generator: np.random.Gen
             np.stack(rows) if isinstance(modality, ImageModality) else pad_tokens(rows, pad_id=modality.pad_id)
         )
     return Case(name, items, feed)
+
+
+def _gathering(case: Case, bundle: Bundle, narrowed: Narrowed | None) -> Case:
+    """The same batch for a graph with the input `rows`."""
+    names = graph_names(bundle.config)
+    rows, present = np.arange(len(case.items)), case.feed[names.present]
+    if narrowed is not None:
+        rows, present = narrowed.behind(present)
+    return replace(case, feed={**case.feed, names.present: present, names.rows: rows}, narrowed=narrowed)
+
+
+def _some_parts(items: list[Item], bundle: Bundle) -> Narrowed:
+    """Every second item with each of its modalities alone, the last item first."""
+    names = list(bundle.config.modalities)
+    found = [
+        (row, [name == only for name in names])
+        for row in range(len(items) - 1, -1, -2)
+        for only in names
+        if only in items[row]
+    ]
+    return Narrowed(np.array([row for row, _ in found]), np.array([has for _, has in found]))

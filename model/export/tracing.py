@@ -21,24 +21,27 @@ from model.export.module import CalibratedNetwork
 from model.export.names import graph_names, output_names
 
 
-def trace(bundle: Bundle) -> onnx_ir.Model:
+def trace(bundle: Bundle, gathering: bool = False) -> onnx_ir.Model:
     """The calibrated network, each weight as the bundle holds it, without a word about the machine that traced it.
 
-    Raises ExportError when ONNX cannot express the network.
+    `gathering`: with the input `rows`, for several answers to a row; see CalibratedNetwork.forward. Raises ExportError
+    when ONNX cannot express the network.
     """
     names = graph_names(bundle.config)
     inputs, dynamic = _example(bundle)
-    present = torch.ones(len(inputs[0]), len(inputs), dtype=torch.bool)
+    rows = torch.tensor([0, 1, 2, 0, 2]) if gathering else torch.arange(len(inputs[0]))
+    present = torch.ones(len(rows), len(inputs), dtype=torch.bool)
+    answers = {0: "answers" if gathering else "batch"}
     network = CalibratedNetwork(bundle)
     try:
         with warnings.catch_warnings(), _quiet("torch.onnx"), torch.inference_mode():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 network,
-                (inputs, present),
-                input_names=[*names.inputs.values(), names.present],
+                (inputs, present, rows) if gathering else (inputs, present),
+                input_names=[*names.inputs.values(), names.present, *([names.rows] if gathering else [])],
                 output_names=output_names(bundle),
-                dynamic_shapes=(dynamic, {0: "batch"}),
+                dynamic_shapes=(dynamic, answers, answers) if gathering else (dynamic, answers),
                 custom_translation_table={torch.ops.aten.cumprod.default: _cumprod},
                 dynamo=True,
                 optimize=False,

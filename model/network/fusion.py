@@ -34,6 +34,19 @@ class Encoded:
             present,
         )
 
+    def gathered(self, rows: Tensor, present: Tensor) -> Encoded:
+        """One sample for each of `rows`, int64 [A], as if only what is in `present`, bool [A, M], had come with it.
+
+        A sample may stand in several rows; none may have more than the sample has.
+        """
+        pooled = self.pooled.index_select(0, rows)
+        return Encoded(
+            pooled.masked_fill(~present[..., None], 0.0),
+            [tokens.index_select(0, rows) for tokens in self.tokens],
+            [mask.index_select(0, rows) & present[:, m, None] for m, mask in enumerate(self.masks)],
+            present,
+        )
+
 
 class Fusion(nn.Module):
     """z [B, d] from the present modalities, and the mixing weights α [B, M] that made it.

@@ -169,7 +169,10 @@ class Network(nn.Module):
         self, inputs: Mapping[str, Tensor], present: Tensor, tasks: Sequence[str] | None = None
     ) -> NetworkOutput:
         """Answer a batch; see `encode` for the shapes and `NetworkOutput` for the result."""
-        encoded = self.encode(inputs, present)
+        return self.read(self.encode(inputs, present), tasks)
+
+    def read(self, encoded: Encoded, tasks: Sequence[str] | None = None) -> NetworkOutput:
+        """All that the named tasks' answers are mixed from, once the encoders have run."""
         fused, alpha = self.decode(encoded, tasks)
         distance = None if self.familiarity is None else self.familiarity(encoded)
         return NetworkOutput(fused, self.alone(encoded, tasks), alpha, distance)

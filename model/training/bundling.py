@@ -20,7 +20,7 @@ from model.inference import run_patterns
 from model.metrics import score
 from model.predictor import Predictor, weights_of
 from model.training.batches import BatchMaker
-from model.training.calibrate import fit_calibration
+from model.training.calibrate import fit_calibration, fit_priors
 from model.training.familiarity import fit_familiarity
 from model.training.trainer import Trained
 
@@ -28,12 +28,13 @@ from model.training.trainer import Trained
 def make_bundle(path: Path, dataset: Dataset, trained: Trained, history: Sequence[Epoch] | None = None) -> Bundle:
     """Calibrate on the validation split, fit familiarity, write the bundle, and check it as a server would.
 
-    `history`: of the training as an earlier bundle kept it, where there was none now.
+    Priors are of the training split. `history`: of the training as an earlier bundle kept it, where there was none now.
     """
     config = dataset.config
     split = dataset.splits["val"]
     train, val = (BatchMaker(config, dataset.splits[name], trained.tokenizers) for name in ("train", "val"))
     calibration = fit_calibration(config, run_patterns(trained.network, val), split.labels)
+    calibration.priors = fit_priors(config, dataset.splits["train"].labels)
     calibration.familiarity = fit_familiarity(trained.network, train, val)
 
     def save(golden: list[GoldenCase]) -> Bundle:

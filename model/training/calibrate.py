@@ -1,4 +1,4 @@
-"""Fitting the calibration of a trained network on its validation split."""
+"""Fitting the calibration of a trained network: on its validation split, priors on its training split."""
 
 from __future__ import annotations
 
@@ -59,6 +59,25 @@ def fit_calibration(
             targets = labels[name][output.rows][rows]
             entries[name].thresholds = fit_thresholds(config.tasks[name], answers[name][rows], targets)
     return calibration
+
+
+def fit_priors(config: Config, labels: Mapping[str, NDArray[Any]]) -> dict[str, list[float]]:
+    """What is known before anything is seen: task -> one answer, as `model.outputs.Outputs` has them.
+
+    The shares of the classes, of a multilabel task the share of the rows that have each label, of regression the mean.
+    labels: of the training rows, as `model.data.dataset.Split` has them. A task without any has no prior.
+    """
+    priors = {}
+    for name, task in config.tasks.items():
+        known = labels[name][labelled_rows(task, labels[name])]
+        if not len(known):
+            continue
+        if task.kind in ("multiclass", "ordinal"):
+            shares = np.bincount(known, minlength=len(task.labels)) / len(known)
+        else:
+            shares = np.atleast_1d(known.mean(axis=0, dtype=np.float64))
+        priors[name] = [float(f"{value:.9g}") for value in shares.tolist()]
+    return priors
 
 
 def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArray[Any]) -> TaskCalibration:

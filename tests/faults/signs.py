@@ -56,11 +56,11 @@ class Hurt:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def start(self, items: Sequence[Any], tasks: Sequence[str] | None = None) -> Any:
+    def start(self, items: Sequence[Any], tasks: Sequence[str] | None = None, narrowed: Any = None) -> Any:
         sign = sign_of(items)
         if sign == COLLATE:
             raise ValueError("cannot be collated")
-        pending = self._inner.start(items, tasks)
+        pending = self._inner.start(items, tasks, narrowed)
         return type("Hurting", (), {"result": lambda _: self._result(pending, sign)})()
 
     def _result(self, pending: Any, sign: int | None) -> Any:

@@ -21,7 +21,7 @@ from model.config import Config
 from model.conformal import prediction_set
 from model.inference import PatternOutputs
 from model.setups import Setup, measure_setups
-from model.training.calibrate import blend, blend_all, fit_calibration
+from model.training.calibrate import blend, blend_all, fit_calibration, fit_priors
 from tests.support.hierarchy import CHAIN, LABELS, PARENTS, contradictions, shop_config
 from tests.support.tiny import tiny_config
 
@@ -259,3 +259,41 @@ def test_what_is_measured_is_what_is_served() -> None:
     measured = measure_setups(config, calibration, {"both": Setup(BOTH, output)}, labels)["both"]
     for name in CHAIN:
         assert measured[name]["accuracy"] == pytest.approx((answers[name].argmax(axis=1) == labels[name]).mean())
+
+
+def test_priors_are_what_the_labelled_training_rows_say() -> None:
+    labels = {
+        "colour": np.array([2, 0, 2, -1, 2]),
+        "audience": np.array([[1, 1, 0], [0, 1, 0], [np.nan] * 3, [0, 1, 1], [1, 1, 0]], np.float32),
+        "sporty": np.array([1, 0, 0, 0, -1]),
+        "price": np.array([10, np.nan, 20, 30, 40], np.float32),
+        "year": np.full(5, -1),
+    }
+    assert fit_priors(CONFIG, labels) == {
+        "colour": [0.25, 0.0, 0.75],
+        "audience": [0.5, 1.0, 0.25],
+        "sporty": [0.25],
+        "price": [25.0],
+    }
+
+
+def test_a_calibration_without_priors_is_written_as_before() -> None:
+    plain = uncalibrated(CONFIG)
+    assert "priors" not in plain.model_dump_json()
+    some = plain.model_copy(update={"priors": {"sporty": [0.25]}})
+    assert Calibration.model_validate_json(some.model_dump_json()).priors == {"sporty": [0.25]}
+
+
+@pytest.mark.parametrize(
+    ("prior", "said"),
+    [
+        ({"size": [0.5, 0.5]}, "no task"),
+        ({"colour": [0.5, 0.5]}, "3 finite numbers"),
+        ({"sporty": [0.5, 0.5]}, "1 finite numbers"),
+        ({"price": [float("nan")]}, "1 finite numbers"),
+    ],
+)
+def test_priors_that_do_not_fit_the_tasks_are_refused(prior: dict[str, list[float]], said: str) -> None:
+    check_complete(uncalibrated(CONFIG).model_copy(update={"priors": {"colour": [0.5, 0.5, 0.0]}}), CONFIG)
+    with pytest.raises(ValueError, match=said):
+        check_complete(uncalibrated(CONFIG).model_copy(update={"priors": prior}), CONFIG)

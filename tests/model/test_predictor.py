@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model.bundle import Bundle, load_bundle
+from model.explanation import narrowed_to_coalitions
 from model.network.heads import activate
 from model.network.multi_model import FUSED
 from model.predictor import Predictor
@@ -121,3 +122,18 @@ def test_answers_repeat_to_the_bit(predictor: Predictor, items: list[Item]) -> N
     one, two = predictor(items), predictor(items)
     for name in SIZES:
         assert np.array_equal(one.probabilities[name], two.probabilities[name])
+
+
+def test_further_answers_are_those_to_items_that_have_less(predictor: Predictor, items: list[Item]) -> None:
+    both = [item for item in items if len(item) == 2]
+    chosen = [number % 2 == 0 for number in range(len(both))]
+    narrowed = narrowed_to_coalitions(both, ("image", "text"), chosen)
+    assert narrowed is not None
+    found = predictor(both, narrowed=narrowed)
+    less = [
+        {name: item[name]} for item, wanted in zip(both, chosen, strict=True) if wanted for name in ("image", "text")
+    ]
+    expected = predictor([*both, *less])
+    assert found.alpha == pytest.approx(expected.alpha, abs=1e-6)
+    for name in SIZES:
+        assert found.probabilities[name] == pytest.approx(expected.probabilities[name], rel=1e-5, abs=1e-5)

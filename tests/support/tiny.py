@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from model.bundle import load_bundle, save_bundle
-from model.calibration import COVERAGES, uncalibrated
+from model.calibration import COVERAGES, answer_size, uncalibrated
 from model.config import Config, parse_config
 from model.golden import make_golden
 from model.network import Network
@@ -76,6 +76,10 @@ def make_tiny_bundle(path: Path, *, seed: int = 0, config: Config | None = None)
         for name, entry in tasks.items():
             if config.tasks[name].kind in ("multiclass", "ordinal", "regression"):
                 entry.thresholds = [round(coverage, 4) for coverage in COVERAGES]
+    for name, task in config.tasks.items():
+        size = answer_size(task)
+        shares = [(number + 1) / (size * (size + 1) / 2) for number in range(size)]
+        calibration.priors[name] = [task.scale[0]] if task.scale else [0.25] if task.kind == "binary" else shares
     parts: dict[str, Any] = {
         "config": config,
         "weights": weights_of(network),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.errors import EngineUnavailable, InferenceFailed, QueueFull, ServiceError
 from app.serving.backend import Slot
 from app.serving.dispatcher import Ran
+from app.serving.erasing import at_once
 from app.serving.registry import Served
 from app.serving.remote import wire
 from app.serving.remote.connection import Connection
@@ -26,6 +27,7 @@ from app.serving.splitting import Row
 from app.serving.types import ServingConfig
 from model.bundle import Bundle, load_bundle
 from model.preprocess import Item
+from model.shapley import between
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +137,8 @@ class RemoteBackend:
                 self._known[bundle.name] = _Known(index, bundle, layout(bundle.config), _widths(bundle))
         # A request that was given up leaves its place in flight before the engine leaves its slot: room for those.
         count = self._config.max_in_flight + 2 * max(self._config.batch_sizes)
+        # And for the items of full explanations.
+        count += self._config.max_explanations * at_once(self._config.batch_sizes)
         self._slots = Slots(count, slot_bytes(bundle.config for bundle in bundles))
         await self._connection.open()
         runs = await self._first_welcome
@@ -157,7 +161,14 @@ class RemoteBackend:
             lease.release()
 
     async def run(
-        self, served: Served, slot: Slot, item: Item, tasks: tuple[str, ...], deadline: float, priority: int = 0
+        self,
+        served: Served,
+        slot: Slot,
+        item: Item,
+        tasks: tuple[str, ...],
+        deadline: float,
+        priority: int = 0,
+        explained: bool = False,
     ) -> Ran:
         """Have the engine run an item, the next engine too if this one ends meanwhile.
 
@@ -178,6 +189,7 @@ class RemoteBackend:
             deadline=deadline,
             priority=priority,
             alone=slot.alone,
+            explained=explained,
             lengths=write_item(item, known.places, slot.lease.region()),
             tasks=() if tasks == every else tuple(every.index(task) for task in tasks),
         )
@@ -311,18 +323,31 @@ def _widths(bundle: Bundle) -> dict[str, int]:
 
 
 def _row(values: NDArray[np.float32], call: _Call) -> Row:
-    probabilities = {}
+    # In the order of `wire.outputs`.
+    own = _by_task(values, call)
+    width, inputs = sum(call.known.widths[task] for task in call.tasks), len(call.known.places)
+    known = bool(call.known.bundle.calibration.familiarity)
+    coalitions = len(between(sum(length > 0 for length in call.request.lengths))) if call.request.explained else 0
+    ends = [width, width + inputs, width + (2 * inputs if known else inputs)]
+    if len(values) != ends[-1] + coalitions * width:
+        raise ProtocolError("an answer of another size")
+    _, alpha, distance, further = np.split(values, ends)
+    return Row(
+        own,
+        alpha,
+        _by_task(further.reshape(coalitions, width), call) if coalitions else {},
+        distance if known else None,
+    )
+
+
+def _by_task(values: NDArray[np.float32], call: _Call) -> dict[str, NDArray[np.float32]]:
+    found = {}
     start = 0
     for task in call.tasks:
         end = start + call.known.widths[task]
-        probabilities[task] = values[start:end]
+        found[task] = values[..., start:end]
         start = end
-    inputs = len(call.known.places)
-    known = bool(call.known.bundle.calibration.familiarity)
-    if len(values) != start + (2 * inputs if known else inputs):
-        raise ProtocolError("an answer of another size")
-    alpha, distance = np.split(values[start:], [inputs])
-    return Row(probabilities, alpha, distance if known else None)
+    return found
 
 
 def _deadly() -> InferenceFailed:

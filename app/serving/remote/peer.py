@@ -101,7 +101,9 @@ class Peer(asyncio.Protocol):
         try:
             # The item is where the engine reads it already.
             slot = Slot(alone=request.alone, mark=partial(self._slots.mark, request.slot))
-            ran = await self._backend.run(served, slot, item, tasks, request.deadline, request.priority)
+            ran = await self._backend.run(
+                served, slot, item, tasks, request.deadline, request.priority, request.explained
+            )
             message = self._answer(request.id, ran, tasks)
         except ServiceError as error:
             message = wire.pack_error(request.id, error)

@@ -25,7 +25,7 @@ from app.serving.splitting import Row
 VERSION = 3
 _LARGEST = 1 << 24  # bytes of a message; the largest real one, an answer, is far below it
 _HEAD = struct.Struct("=IB")
-_REQUEST = struct.Struct("=QHIdh?H")
+_REQUEST = struct.Struct("=QHIdh??H")
 _ANSWER = struct.Struct("=QddII")
 _ERROR = struct.Struct("=Qd")
 _ID = struct.Struct("=Q")
@@ -64,6 +64,7 @@ class Request:
     alone: bool  # nothing else is to run with it
     lengths: tuple[int, ...]  # of each modality, see `slots.write_item`
     tasks: tuple[int, ...]  # their places in the bundle; empty for all
+    explained: bool = False  # with the answers to the coalitions of its modalities
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Answer:
     ran: float  # seconds
     batch_size: int
     waiting: int  # requests that wait for the engine now, from all workers
-    values: NDArray[np.float32]  # outputs of the asked tasks in the order asked for, then alpha, then distances if any
+    values: NDArray[np.float32]  # outputs of the asked tasks in the order asked for, then alpha; see `outputs`
 
 
 def pack(kind: Kind, payload: bytes) -> bytes:
@@ -97,7 +98,7 @@ def pack_request(request: Request) -> bytes:
     """REQUEST."""
     head = _REQUEST.pack(
         request.id, request.bundle, request.slot, request.deadline, request.priority, request.alone,
-        len(request.lengths),
+        request.explained, len(request.lengths),
     )  # fmt: skip
     numbers = (*request.lengths, *request.tasks)
     return pack(Kind.REQUEST, head + struct.pack(f"={len(numbers)}H", *numbers))
@@ -138,11 +139,11 @@ def unpack_id(payload: bytes) -> int:
 def unpack_request(payload: bytes) -> Request:
     """REQUEST. Raises ProtocolError."""
     try:
-        id, bundle, slot, deadline, priority, alone, modalities = _REQUEST.unpack_from(payload)
+        id, bundle, slot, deadline, priority, alone, explained, modalities = _REQUEST.unpack_from(payload)
         numbers = struct.unpack(f"={(len(payload) - _REQUEST.size) // 2}H", payload[_REQUEST.size :])
     except struct.error as error:
         raise ProtocolError("a broken request") from error
-    return Request(id, bundle, slot, deadline, priority, alone, numbers[:modalities], numbers[modalities:])
+    return Request(id, bundle, slot, deadline, priority, alone, numbers[:modalities], numbers[modalities:], explained)
 
 
 def unpack_answer(payload: bytes) -> Answer:
@@ -211,6 +212,11 @@ class Outbox:
 
 
 def outputs(tasks: Sequence[str], row: Row) -> Any:
-    """`Answer.values` of one item's outputs."""
-    rest = (row.alpha,) if row.distance is None else (row.alpha, row.distance)
+    """`Answer.values` of one item's outputs.
+
+    Behind the answers alpha, distances if there are any, and, coalition by coalition, the answers to the coalitions.
+    """
+    rest = [row.alpha] if row.distance is None else [row.alpha, row.distance]
+    if row.coalitions:
+        rest.append(np.concatenate([row.coalitions[task] for task in tasks], axis=1).ravel())
     return np.concatenate([*(row.probabilities[task].ravel() for task in tasks), *rest])

@@ -27,7 +27,7 @@ from app.serving.runtimes.shapes import Region, Shape, Shapes
 from model.bundle import Bundle
 from model.export.module import CalibratedNetwork
 from model.outputs import Outputs
-from model.preprocess import Item, collate
+from model.preprocess import Item, Narrowed, collate
 
 log = logging.getLogger(__name__)
 
@@ -132,19 +132,22 @@ class CudaRuntime:
         self._device.settle()
         log.info("%d shapes captured in %.1f s", len(self._graphs), time.monotonic() - started)
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Pending:
         """Collate a batch and hand it to the device; every head runs, `tasks` names those to give.
 
+        With `narrowed`, a batch has a shape that no graph was captured for: its operations are launched one by one.
         Raises ValueError for an item without any modality, DeviceOutOfMemory, and RuntimeError when more than
         `in_flight` batches have no result yet.
         """
         if not all(items):
             raise ValueError("an item has no modality at all; there is nothing to predict from")
-        shape = self._shapes.of(items)
+        shape = self._shapes.of(items, narrowed)
         try:
             place, leave = self._enter(shape)
             try:
-                answers = self._launch(items, shape, place)
+                answers = self._launch(items, narrowed, shape, place)
             except BaseException:
                 self._device.settle()  # what is under way still reads and writes the place
                 leave()
@@ -163,14 +166,18 @@ class CudaRuntime:
             raise RuntimeError(f"{self.in_flight} batches are in flight already; ask for a result first") from None
         return place, partial(self._places.put, place)
 
-    def _launch(self, items: Sequence[Item], shape: Shape, place: _Place) -> Region:
+    def _launch(self, items: Sequence[Item], narrowed: Narrowed | None, shape: Shape, place: _Place) -> Region:
         """Put a batch in the streams; where its answers will be."""
         regions, present = self._shapes.regions(shape)
+        rows = self._shapes.rows(shape)
         batch = collate(items, self._config, {name: region.array(place.host) for name, region in regions.items()})
-        present.array(place.host)[:] = batch.present
+        if narrowed is None:
+            present.array(place.host)[:] = batch.present
+        else:
+            rows.array(place.host)[:], present.array(place.host)[:] = narrowed.behind(batch.present)
         answers = self._answers(shape)
         # The place's last batch has ended, result and all, so that nothing reads or writes it any more.
-        self._upload.copy(place.inputs[: present.end], place.host[: present.end])
+        self._upload.copy(place.inputs[: rows.end], place.host[: rows.end])
         self._upload.record(place.uploaded)
         self._compute.wait(place.uploaded)
         graph = self._graphs.get(shape)
@@ -192,7 +199,13 @@ class CudaRuntime:
         """The forward, from a buffer of inputs to one of answers; nothing in it waits for the device."""
         regions, present = self._shapes.regions(shape)
         values = [regions[name].of(inputs) if name in regions else None for name in self._config.modalities]
-        self._answers(shape).of(answers).copy_(torch.cat(self._forward(values, present.of(inputs)), dim=1))
+        # What torch.compile writes is for one shape, and those with further answers are too many.
+        found = (
+            self._network(values, present.of(inputs), self._shapes.rows(shape).of(inputs))
+            if shape.further
+            else self._forward(values, present.of(inputs))
+        )
+        self._answers(shape).of(answers).copy_(torch.cat(found, dim=1))
 
     def _read(self, tasks: Sequence[str], answers: Tensor) -> Outputs:
         values = answers.numpy()
@@ -203,11 +216,11 @@ class CudaRuntime:
         )
 
     def _answers(self, shape: Shape) -> Region:
-        return Region(0, (shape.rows, self._width), torch.float32)
+        return Region(0, (shape.answers, self._width), torch.float32)
 
     def _sizes(self, shape: Shape) -> tuple[int, int]:
         """Bytes of a shape's inputs and of its answers."""
-        return self._shapes.regions(shape)[1].end, self._answers(shape).end
+        return self._shapes.rows(shape).end, self._answers(shape).end
 
 
 def _choose_precision(device: Device, precision: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from model.bundle import Bundle
 from model.config import Config, ImageModality
 from model.export.names import graph_names, output_names
 from model.outputs import Outputs
-from model.preprocess import Item
+from model.preprocess import Item, Narrowed
 
 Feed = dict[str, NDArray[Any]]
 
@@ -44,24 +44,27 @@ def longest_text(config: Config) -> int:
 class GraphEnds:
     """From items to what a graph is fed, and from what it gives to outputs."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Take names and shapes from the bundle's config."""
+    def __init__(self, bundle: Bundle, inputs: Iterable[str] = ()) -> None:
+        """Take names and shapes from the bundle's config. `inputs`: what the graph itself calls its inputs."""
         self._config = bundle.config
         self._names = graph_names(bundle.config)
+        # Graphs that were written before had one answer for each row, and nothing to say which row it is to.
+        self._gathers = self._names.rows in inputs
         longest = longest_text(bundle.config)
         self.lengths = padded_lengths(longest) if longest else ()
         self._tasks = list(bundle.config.tasks)
         self.outputs = output_names(bundle)
 
-    def feed(self, items: Sequence[Item]) -> Feed:
+    def feed(self, items: Sequence[Item], narrowed: Narrowed | None = None) -> Feed:
         """One array an input of the graph; rows that lack a modality hold zeros.
 
-        Texts are padded to the next of `lengths`. Raises ValueError for an item without any modality.
+        Where the graph does not gather, each of the further answers is to a row of its own. Texts are padded to the
+        next of `lengths`. Raises ValueError for an item without any modality.
         """
         if not all(items):
             raise ValueError("an item has no modality at all; there is nothing to predict from")
         present = np.array([[name in item for name in self._config.modalities] for item in items], dtype=np.bool_)
-        feed: Feed = {self._names.present: present}
+        feed: Feed = {}
         longest = max((values.shape[0] for item in items for values in item.values() if values.ndim == 1), default=1)
         length = next((length for length in self.lengths if length >= longest), longest)
         for name, modality in self._config.modalities.items():
@@ -77,6 +80,15 @@ class GraphEnds:
                     if name in item:
                         values[row, : len(item[name])] = item[name]
             feed[self._names.inputs[name]] = values
+        if narrowed is not None:
+            rows, present = narrowed.behind(present)
+            if not self._gathers:
+                feed = {name: values[rows] for name, values in feed.items()}
+        elif self._gathers:
+            rows = np.arange(len(items))
+        feed[self._names.present] = present
+        if self._gathers:
+            feed[self._names.rows] = rows
         return feed
 
     def read(self, answers: Sequence[NDArray[np.float32]], tasks: Sequence[str] | None) -> Outputs:

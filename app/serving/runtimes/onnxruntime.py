@@ -11,7 +11,7 @@ from app.serving.runtime import Later, Pending, RuntimeUnavailable
 from app.serving.runtimes.graph import Feed, GraphEnds
 from model.bundle import Bundle, BundleError
 from model.outputs import Outputs
-from model.preprocess import Item
+from model.preprocess import Item, Narrowed
 
 
 class OnnxRuntime:
@@ -32,8 +32,6 @@ class OnnxRuntime:
             raise RuntimeUnavailable(f"{bundle.path}: has no graph for ONNX Runtime to read")
         if precision == "bf16":
             raise RuntimeUnavailable("precision: ONNX Runtime computes in fp32 on a CPU; use auto or fp32")
-        self._ends = GraphEnds(bundle)
-        self.lengths = self._ends.lengths
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -45,10 +43,14 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(str(bundle.graph), options, ["CPUExecutionProvider"])
         except Exception as error:  # the library raises classes of its own that share no base
             raise BundleError(f"{bundle.graph}: ONNX Runtime cannot read it: {error}") from None
+        self._ends = GraphEnds(bundle, [end.name for end in self._session.get_inputs()])
+        self.lengths = self._ends.lengths
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Pending:
         """Collate; the forward runs in `result`."""
-        return Later(partial(self._run, self._ends.feed(items), tasks))
+        return Later(partial(self._run, self._ends.feed(items, narrowed), tasks))
 
     def _run(self, feed: Feed, tasks: Sequence[str] | None) -> Outputs:
         return self._ends.read(self._session.run(self._ends.outputs, feed), tasks)

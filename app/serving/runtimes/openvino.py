@@ -13,7 +13,7 @@ from app.serving.runtimes.graph import Feed, GraphEnds
 from app.serving.runtimes.quiet_openvino import openvino
 from model.bundle import Bundle, BundleError
 from model.outputs import Outputs
-from model.preprocess import Item
+from model.preprocess import Item, Narrowed
 
 _TYPES = {"fp32": "f32", "bf16": "bf16"}
 
@@ -35,8 +35,6 @@ class OpenVinoRuntime:
             raise RuntimeUnavailable(f"{bundle.path}: has no graph for OpenVINO to read")
         core = openvino.Core()
         self.precision = _choose_precision(core, precision)
-        self._ends = GraphEnds(bundle)
-        self.lengths = self._ends.lengths
         try:
             model = core.read_model(str(bundle.graph))
             compiled = core.compile_model(
@@ -51,14 +49,18 @@ class OpenVinoRuntime:
                     "ENABLE_CPU_PINNING": False,
                 },
             )
+            self._ends = GraphEnds(bundle, [name for end in compiled.inputs for name in end.names])
             self._outputs = [compiled.output(name) for name in self._ends.outputs]
         except RuntimeError as error:
             raise BundleError(f"{bundle.graph}: OpenVINO cannot read it: {error}") from None
+        self.lengths = self._ends.lengths
         self._request = compiled.create_infer_request()
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Pending:
         """Collate; the forward runs in `result`."""
-        return Later(partial(self._run, self._ends.feed(items), tasks))
+        return Later(partial(self._run, self._ends.feed(items, narrowed), tasks))
 
     def _run(self, feed: Feed, tasks: Sequence[str] | None) -> Outputs:
         # The inputs are read where they are. The outputs are copied: the next forward writes over the library's own.

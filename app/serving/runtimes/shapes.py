@@ -14,7 +14,7 @@ from torch import Tensor
 from app.serving.runtime import padded_length
 from model.calibration import patterns_of
 from model.config import Config, TextModality
-from model.preprocess import Item
+from model.preprocess import Item, Narrowed
 
 MOST_GRAPHS = 256
 _MOST_LENGTHS = 16
@@ -26,12 +26,18 @@ _ALIGNMENT = 256  # bytes, as CUDA aligns its own allocations
 class Shape:
     """A batch's shape: how many rows, which modalities any of them has, and the length that texts are padded to.
 
-    `length` is 0 where no row has a text.
+    `length` is 0 where no row has a text. `further`: how many answers there are besides one a row.
     """
 
     rows: int
     pattern: tuple[str, ...]
     length: int
+    further: int = 0
+
+    @property
+    def answers(self) -> int:
+        """How many answers there are in all."""
+        return self.rows + self.further
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,12 @@ class Shapes:
         step = max(_SHORTEST_STEP, -(-longest // (_MOST_LENGTHS * _SHORTEST_STEP)) * _SHORTEST_STEP)
         self.lengths = tuple(min(length, longest) for length in range(step, longest + step, step))
 
-    def of(self, items: Sequence[Item]) -> Shape:
+    def of(self, items: Sequence[Item], narrowed: Narrowed | None = None) -> Shape:
         """The shape that these items run in."""
         pattern = tuple(name for name in self._config.modalities if any(name in item for item in items))
         longest = max((len(item[name]) for item in items for name in self._texts if name in item), default=0)
-        return Shape(len(items), pattern, padded_length(longest, self.lengths))
+        further = 0 if narrowed is None else len(narrowed.rows)
+        return Shape(len(items), pattern, padded_length(longest, self.lengths), further)
 
     def graphs(self) -> list[Shape]:
         """The shapes to capture, larger before smaller: those with every modality first, MOST_GRAPHS at most."""
@@ -94,7 +101,7 @@ class Shapes:
         return Shape(self._sizes[0], tuple(self._config.modalities), max(self.lengths, default=0))
 
     def regions(self, shape: Shape) -> tuple[dict[str, Region], Region]:
-        """Where each modality of the shape and `present` [B, M] lie, one behind another, in one buffer."""
+        """Where each modality of the shape and `present`, a row an answer, lie one behind another in one buffer."""
         regions = {}
         end = 0
         for name in shape.pattern:
@@ -104,4 +111,11 @@ class Shapes:
             else:
                 regions[name] = Region(end, (shape.rows, modality.height, modality.width, 3), torch.uint8)
             end = -(-regions[name].end // _ALIGNMENT) * _ALIGNMENT
-        return regions, Region(end, (shape.rows, len(self._config.modalities)), torch.bool)
+        return regions, Region(end, (shape.answers, len(self._config.modalities)), torch.bool)
+
+    def rows(self, shape: Shape) -> Region:
+        """Where it stands which row each answer is to, behind the others; empty where each row has its own alone."""
+        end = self.regions(shape)[1].end
+        if not shape.further:
+            return Region(end, (0,), torch.int64)
+        return Region(-(-end // _ALIGNMENT) * _ALIGNMENT, (shape.answers,), torch.int64)

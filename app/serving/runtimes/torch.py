@@ -11,7 +11,7 @@ from app.serving.runtime import Later, Pending
 from model.bundle import Bundle
 from model.outputs import Outputs
 from model.predictor import Predictor
-from model.preprocess import Batch, Item, collate
+from model.preprocess import Batch, Item, Narrowed, collate
 
 
 class TorchRuntime:
@@ -31,10 +31,12 @@ class TorchRuntime:
         torch.set_num_threads(threads)
         self._predictor = Predictor(bundle, self.device)
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Pending:
         """Collate; the forward runs in `result`."""
-        return Later(partial(self._run, collate(items, self._predictor.config), tasks))
+        return Later(partial(self._run, collate(items, self._predictor.config), tasks, narrowed))
 
-    def _run(self, batch: Batch, tasks: Sequence[str] | None) -> Outputs:
+    def _run(self, batch: Batch, tasks: Sequence[str] | None, narrowed: Narrowed | None) -> Outputs:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self._predictor.run(batch, tasks)
+            return self._predictor.run(batch, tasks, narrowed)

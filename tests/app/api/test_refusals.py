@@ -92,7 +92,7 @@ BODIES: dict[str, tuple[dict[str, str], bytes, int, str, str]] = {
     "coverage of all": (MULTIPART, TEXT + part("coverage", b"1") + END, 422, "invalid-option", "between 0 and 1"),
     "coverage infinite": (MULTIPART, TEXT + part("coverage", b"inf") + END, 422, "invalid-option", "between 0 and 1"),
     "coverage huge": (JSON, b'{"coverage": 1' + b"0" * 400 + b"}", 422, "invalid-option", "between 0 and 1"),
-    "explain perhaps": (MULTIPART, TEXT + part("explain", b"perhaps") + END, 422, "invalid-option", "true or false"),
+    "explain perhaps": (MULTIPART, TEXT + part("explain", b"perhaps") + END, 422, "invalid-option", "or full"),
     "no tasks": (JSON, b'{"text": "red", "tasks": []}', 422, "invalid-option", "tasks is empty"),
     "tasks of another type": (JSON, b'{"text": "red", "tasks": [1]}', 422, "invalid-option", "task names"),
     "deadline not a number": (JSON | {"X-Deadline-Ms": "soon"}, b"{}", 422, "invalid-option", "X-Deadline-Ms"),

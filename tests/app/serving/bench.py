@@ -21,13 +21,13 @@ from app.intake.pool import IntakePool
 from app.intake.prepare import prepare
 from app.serving.backend import LocalBackend
 from app.serving.pipeline import Pipeline
-from app.serving.runtime import Later, Pending, run
+from app.serving.runtime import Later, Pending
 from app.serving.runtimes.torch import TorchRuntime
 from app.serving.types import Answer, Options, ServingConfig
 from app.telemetry.metrics import Metrics
 from model.bundle import Bundle
 from model.outputs import Outputs
-from model.preprocess import Item
+from model.preprocess import Item, Narrowed
 from tests.support.tiny import WORDS
 
 T = TypeVar("T")
@@ -54,10 +54,12 @@ class GatedRuntime:
         self.shuts_at: Callable[[Sequence[Item]], bool] = lambda items: False  # a batch that shuts the gate by itself
         self.stands = threading.Event()  # set by such a batch
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
-        return Later(partial(self._run, items, tasks))
+    def start(
+        self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
+    ) -> Pending:
+        return Later(partial(self._run, items, tasks, narrowed))
 
-    def _run(self, items: Sequence[Item], tasks: Sequence[str] | None) -> Outputs:
+    def _run(self, items: Sequence[Item], tasks: Sequence[str] | None, narrowed: Narrowed | None) -> Outputs:
         self.calls.append((len(items), None if tasks is None else tuple(tasks)))
         self._entered.release()
         if self.shuts_at(items):
@@ -67,7 +69,7 @@ class GatedRuntime:
         for item in items:
             if error := self.poisoned(item):
                 raise error
-        return run(self._inner, items, tasks)
+        return self._inner.start(items, tasks, narrowed).result()
 
     def shut(self) -> None:
         """Let the next forward stand still, and forget those before."""

@@ -46,7 +46,7 @@ class Echo:
         self.error = error or ValueError(SECRET)
         self.sizes: list[int] = []
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Any = None) -> Pending:
         return Later(partial(self.run, items))
 
     def run(self, items: Sequence[Item]) -> Outputs:

@@ -37,7 +37,7 @@ class Drawn:
     def __init__(self, answers: dict[str, np.ndarray]) -> None:
         self.answers = answers
 
-    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None) -> Pending:
+    def start(self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Any = None) -> Pending:
         probabilities = {name: self.answers[name][: len(items)] for name in tasks or self.answers}
         return Later(lambda: Outputs(probabilities, np.full((len(items), 2), 0.5, np.float32)))
 

@@ -14,11 +14,10 @@ import pytest
 
 from model.bundle import Bundle, load_bundle
 from model.config import ImageModality
-from model.export import bundle_graph, onnx_file
+from model.export import bundle_graph
 from model.export.names import Names, graph_names
 from model.export.onnx_file import export_onnx
 from model.export.parity import Parity
-from model.export.tracing import trace
 from model.predictor import Predictor
 from tests.model.export.bundles import CONFIGS, make_bundle
 
@@ -68,13 +67,8 @@ def export(folder: Path) -> Callable[[str], Exported]:
     def once(kind: str) -> Exported:
         bundle = load_bundle(make_bundle(folder / kind, CONFIGS[kind]))
         file = folder / f"{kind}.onnx"
-        # Tracing takes seconds, and gives the same for both forms.
-        traced = trace(bundle)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(onnx_file, "trace", lambda bundle: traced.clone())
-            patch.setattr(bundle_graph, "trace", lambda bundle: traced.clone())
-            parity = export_onnx(bundle, file)
-            graphed, _ = bundle_graph.write_graph(bundle)
+        parity = export_onnx(bundle, file)
+        graphed, _ = bundle_graph.write_graph(bundle)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         return Exported(bundle, Predictor(bundle), file, graphed, parity, session)
 

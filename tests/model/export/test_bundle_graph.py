@@ -73,7 +73,22 @@ def test_it_answers_as_the_whole_file_does(exported: Exported, run: Any) -> None
     feed = exported.draw(4)
     feed["present"][1, 0] = len(exported.bundle.config.modalities) == 1
     expected = exported.run(feed)
-    for name, values in run(exported, feed).items():
+    for name, values in run(exported, feed | {"rows": np.arange(4)}).items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("run", [by_onnxruntime, by_openvino])
+def test_a_row_is_answered_again_as_if_it_had_less(exported: Exported, run: Any) -> None:
+    """As the whole file answers a row of its own for each answer."""
+    feed = exported.draw(3)
+    feed["present"][1, 0] = False
+    rows = np.array([0, 1, 2, 2, 0, 2])
+    present = feed["present"][rows]
+    present[3, 1:] = present[4, :1] = present[5, :1] = False
+    inputs = [exported.names.inputs[name] for name in exported.bundle.config.modalities]
+    expected = exported.run({**{name: feed[name][rows] for name in inputs}, "present": present})
+    assert not np.allclose(expected[exported.names.alpha][0], expected[exported.names.alpha][4])
+    for name, values in run(exported, feed | {"rows": rows, "present": present}).items():
         np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 

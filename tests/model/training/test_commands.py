@@ -62,6 +62,8 @@ def test_train_makes_a_bundle_that_a_server_would_take(trained: Path) -> None:
     assert bundle.provenance["epochs"] == 8
     assert bundle.provenance["data"] | {"fingerprint": ""} == {"fingerprint": "", "train": 320, "val": 80, "test": 60}
     assert bundle.calibration.threshold("colour", ("image",), 0.9) is not None, "80 samples are enough to calibrate"
+    assert sum(bundle.calibration.priors["colour"]) == pytest.approx(1), "shares of the training rows"
+    assert len(bundle.calibration.priors["size"]) == 1
     assert list((trained.with_name("shapes.training") / "tensorboard").iterdir())
     assert [epoch.epoch for epoch in bundle.history] == list(range(1, 9))
     assert bundle.history[-1].score == pytest.approx(history(trained)[-1]["score"], abs=1e-5)

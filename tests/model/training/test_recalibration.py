@@ -71,6 +71,9 @@ def test_the_network_stays_and_the_answers_agree_from_then_on(
     without = after.config.model_copy(update={"hierarchies": (), "tasks": before.config.tasks})
     assert without == before.config, "labels and all else are the same"
     assert after.calibration != before.calibration
+    assert after.calibration.priors["colour"] != before.calibration.priors["colour"]
+    assert after.calibration.priors.keys() == after.config.tasks.keys()
+    assert sum(after.calibration.priors["colour"]) == pytest.approx(1)
     assert after.history == before.history == EPOCHS
     assert after.provenance["seed"] == before.provenance["seed"]
     assert after.provenance["calibrated"]["rows"] == 80

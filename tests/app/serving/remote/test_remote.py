@@ -161,7 +161,7 @@ async def test_errors_of_the_engine_arrive_as_they_are(tiny_bundle: Path) -> Non
 
 
 async def test_slots_bound_what_a_worker_sends(tiny_bundle: Path) -> None:
-    async with house(tiny_bundle, max_in_flight=1, batch_sizes=(1,)) as remote:
+    async with house(tiny_bundle, max_in_flight=1, batch_sizes=(1,), max_explanations=0) as remote:
         (backend,) = remote.backends
         served = remote.pipelines[0].registry.default()
         with ExitStack() as held:

@@ -20,12 +20,16 @@ from app.serving.runtimes.onnxruntime import OnnxRuntime
 from app.serving.runtimes.openvino import OpenVinoRuntime
 from app.serving.runtimes.quiet_openvino import openvino
 from app.serving.runtimes.torch import TorchRuntime
-from model.bundle import Bundle, BundleError, load_bundle
+from model.bundle import Bundle, BundleError, add_files, load_bundle
 from model.calibration import patterns_of
+from model.explanation import narrowed_to_coalitions
+from model.export.bundle_graph import build_graph
 from model.golden import TOLERANCES, check_golden
 from model.outputs import Outputs
 from model.predictor import Predictor
 from model.preprocess import Item
+from tests.model.export.bundles import CONFIGS, make_bundle
+from tests.model.making import item_of
 
 FASHION = Path(__file__).resolve().parents[4] / "weights" / "fashion"
 NATIVE = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -112,6 +116,39 @@ def test_an_item_with_nothing_in_it_is_refused(runtime: Runtime, items: list[Ite
     with pytest.raises(ValueError, match="no modality"):
         run(runtime, [items[0], {}])
     run(runtime, items[:1])
+
+
+@pytest.fixture(scope="module")
+def gathering(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small bundle whose graph takes several answers to a row."""
+    tiny = load_bundle(make_bundle(tmp_path_factory.mktemp("gathering") / "tiny", CONFIGS["alpha"]))
+    add_files(tiny.path, {"graph.onnx": build_graph(tiny)})
+    return load_bundle(tiny.path)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=needs_bf16) if n == "openvino bf16" else n for n in MAKERS])
+@pytest.mark.parametrize("graph", ["gathering", "bundle"])
+def test_further_answers_are_as_those_to_items_that_have_less(
+    name: str, graph: str, request: pytest.FixtureRequest
+) -> None:
+    """Whether the bundle's graph gathers or was written before graphs did; and the items' own are as without."""
+    bundle: Bundle = request.getfixturevalue(graph)
+    runtime, generator, names = MAKERS[name](bundle), np.random.default_rng(0), list(bundle.config.modalities)
+    items = [item_of(bundle.config, pattern, generator) for pattern in patterns_of(bundle.config) * 2]
+    narrowed = narrowed_to_coalitions(items, names, [True, True, False, True, True, False])
+    assert narrowed is not None
+    assert len(narrowed.rows) == 4
+    less = [{names[row % 2]: items[row // 2 * 3][names[row % 2]]} for row in range(4)]
+    tolerance = TOLERANCES[runtime.precision]
+    expected = Predictor(bundle)([*items, *less])
+    for asked in (["year"], None):
+        found = runtime.start(items, asked, narrowed).result()
+        for task, values in found.probabilities.items():
+            scale = (bundle.config.tasks[task].scale or (0.0, 1.0))[1]
+            np.testing.assert_allclose(
+                values / scale, expected.probabilities[task] / scale, atol=tolerance, err_msg=task
+            )
+        np.testing.assert_allclose(found.alpha, expected.alpha, atol=tolerance)
 
 
 @needs_bf16

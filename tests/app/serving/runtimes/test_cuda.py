@@ -20,6 +20,7 @@ from app.serving.runtimes.device import CudaDevice
 from app.serving.runtimes.shapes import Shapes
 from model.bundle import Bundle, load_bundle
 from model.config import Config
+from model.explanation import narrowed_to_coalitions
 from model.export.module import CalibratedNetwork
 from model.golden import check_golden
 from model.outputs import Outputs
@@ -111,6 +112,27 @@ def test_what_a_graph_holds_needs_neither_values_nor_the_host(
         ):
             answers = torch.cat(network([there.get(name) for name in bundle.config.modalities], here), dim=1)
         assert answers.dtype == torch.float32
+
+
+@pytest.mark.parametrize("fusion", CONFIGS)
+def test_further_answers_run_without_a_graph_between_batches_that_have_one(fusion: str, tmp_path: Path) -> None:
+    bundle = load_bundle(make_bundle(tmp_path / "tiny", CONFIGS[fusion]))
+    runtime, device = build(bundle)
+    predictor, names = Predictor(bundle), list(bundle.config.modalities)
+    last = list(bundle.config.tasks)[-1:]
+    whole, other, large = draw(bundle.config, [2, 2, 4])
+    narrowed = narrowed_to_coalitions(whole, names, [False, True])
+    assert narrowed is not None
+    device.shuffle(3)
+    pending = [runtime.start(other), runtime.start(whole, last, narrowed)]
+    assert_same(pending[0].result(), predictor(other))
+    assert_same(pending[1].result(), predictor(whole, last, narrowed))
+    # More answers than there is room for in the place of a full batch.
+    large[0] = whole[0]
+    narrowed = narrowed_to_coalitions(large, names, [True] * 4)
+    assert_same(runtime.start(large, None, narrowed).result(), predictor(large, None, narrowed))
+    assert device.counts["eager"] == 2
+    assert device.counts["settle"] == 0
 
 
 def test_heads_that_are_not_asked_for_are_left_out(bundle: Bundle) -> None:
