@@ -9,7 +9,7 @@ import itertools
 import math
 import operator
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,6 @@ from model.familiarity import Curve
 
 # Thresholds are stored on a grid; between two of its points the next higher one is used, which never covers too little.
 COVERAGES = tuple(round(0.5 + 0.01 * step, 2) for step in range(50)) + (0.995, 0.999)
-
-
-def _empty(value: Sized) -> bool:
-    return not value
 
 
 class TaskCalibration(BaseModel):

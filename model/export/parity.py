@@ -56,8 +56,8 @@ def check_parity(file: Path, bundle: Bundle, predictor: Predictor, tolerance: fl
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises classes of its own that share no base
         raise ExportError(f"onnxruntime cannot load the exported file: {error}") from error
-    outputs = output_names(bundle)
-    gathering = graph_names(bundle.config).rows in {end.name for end in session.get_inputs()}
+    names, outputs = graph_names(bundle.config), output_names(bundle)
+    gathering = names.rows in {end.name for end in session.get_inputs()}
     largest, batches, samples = 0.0, 0, 0
     for case in draw_cases(bundle, gathering=gathering):
         try:
