@@ -41,18 +41,19 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="the data set that the bundle was trained on")
     parser.add_argument("--split", choices=("val", "test"), default="val")
+    parser.add_argument("--task", help="whose classes are the groups of methods that need some; the one with most")
     parser.add_argument("--without", type=Path, help="the same bundle without familiarity: compare the times")
     parser.add_argument("--rounds", type=int, default=300)
     options = parser.parse_args()
     if options.without:
         print_times(options.bundle, options.without, options.rounds)
     elif options.data:
-        print_methods(options.bundle, options.data, options.split)
+        print_methods(options.bundle, options.data, options.split, options.task)
     else:
         parser.error("--data or --without")
 
 
-def print_methods(path: Path, data: Path, split: str) -> None:
+def print_methods(path: Path, data: Path, split: str, task: str | None) -> None:
     """A table a modality: a row a method, a column a kind of strange input."""
     bundle = load_bundle(path)
     config = bundle.config
@@ -62,7 +63,7 @@ def print_methods(path: Path, data: Path, split: str) -> None:
     makers = {name: BatchMaker(config, found, bundle.tokenizers) for name, found in rows.items()}
     chosen = np.sort(np.random.default_rng(0).permutation(len(rows["train"]))[:MOST_ROWS])
     seen, ordinary = collect_features(network, makers["train"], chosen), collect_features(network, makers[split])
-    task = max(
+    task = task or max(
         (name for name, found in config.tasks.items() if found.kind == "multiclass"),
         key=lambda name: len(config.tasks[name].labels),
     )
