@@ -2,7 +2,7 @@
 
 For each modality and each method, the area under the ROC curve between a split's inputs and strange ones of each kind
 (`model/unfamiliar`). Statistics are of training rows. Prints tables in Markdown. `--without BUNDLE`, the same bundle
-without familiarity, compares what their forwards take in OpenVINO instead, in turns; that needs no data.
+without familiarity, compares the processor's time of their forwards in OpenVINO instead, in turns; that needs no data.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _auroc(ordinary: Values, strange: Values) -> float:
 
 
 def print_times(with_it: Path, without: Path, rounds: int) -> None:
-    """Medians of forwards with familiarity and without, in turns, and of the ratio of two that follow each other."""
+    """Medians of the processor's time of forwards with familiarity and without, in turns, and of the ratio of neighbours."""
     runtimes = [OpenVinoRuntime(load_bundle(path)) for path in (with_it, without)]
     item = blank_item(load_bundle(with_it).config)
     print("| batch | with, ms | without, ms | ratio |\n|---:|---:|---:|---:|")
@@ -127,9 +127,9 @@ def print_times(with_it: Path, without: Path, rounds: int) -> None:
         for number in range(rounds if size == 1 else max(1, rounds // 6)):
             taken = [0.0, 0.0]
             for which in ((0, 1), (1, 0))[number % 2]:
-                began = time.perf_counter()
+                began = time.process_time()
                 run(runtimes[which], [item] * size)
-                taken[which] = time.perf_counter() - began
+                taken[which] = time.process_time() - began
             seconds.append((taken[0], taken[1]))
         one, other = (1000 * median(column) for column in zip(*seconds, strict=True))
         ratio = median(a / b for a, b in seconds)
