@@ -118,7 +118,7 @@ def _auroc(ordinary: Values, strange: Values) -> float:
 
 
 def print_times(with_it: Path, without: Path, rounds: int) -> None:
-    """Medians of the processor's time of forwards with familiarity and without, in turns, and of the ratio of neighbours."""
+    """The processor's time of forwards with familiarity and without, in turns: medians, of neighbours' ratio too."""
     runtimes = [OpenVinoRuntime(load_bundle(path)) for path in (with_it, without)]
     item = blank_item(load_bundle(with_it).config)
     print("| batch | with, ms | without, ms | ratio |\n|---:|---:|---:|---:|")
