@@ -2,7 +2,7 @@
 
 For each modality and each method, the area under the ROC curve between a split's inputs and strange ones of each kind
 (`model/unfamiliar`). Statistics are of training rows. Prints tables in Markdown. `--without BUNDLE`, the same bundle
-without familiarity, compares what their forwards take in OpenVINO instead, in turns; that needs no data.
+without familiarity, compares the processor's time of their forwards in OpenVINO instead, in turns; that needs no data.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="the data set that the bundle was trained on")
     parser.add_argument("--split", choices=("val", "test"), default="val")
+    parser.add_argument("--task", help="whose classes are the groups of methods that need some; the one with most")
     parser.add_argument("--without", type=Path, help="the same bundle without familiarity: compare the times")
     parser.add_argument("--rounds", type=int, default=300)
     options = parser.parse_args()
     if options.without:
         print_times(options.bundle, options.without, options.rounds)
     elif options.data:
-        print_methods(options.bundle, options.data, options.split)
+        print_methods(options.bundle, options.data, options.split, options.task)
     else:
         parser.error("--data or --without")
 
 
-def print_methods(path: Path, data: Path, split: str) -> None:
+def print_methods(path: Path, data: Path, split: str, task: str | None) -> None:
     """A table a modality: a row a method, a column a kind of strange input."""
     bundle = load_bundle(path)
     config = bundle.config
@@ -62,7 +63,7 @@ def print_methods(path: Path, data: Path, split: str) -> None:
     makers = {name: BatchMaker(config, found, bundle.tokenizers) for name, found in rows.items()}
     chosen = np.sort(np.random.default_rng(0).permutation(len(rows["train"]))[:MOST_ROWS])
     seen, ordinary = collect_features(network, makers["train"], chosen), collect_features(network, makers[split])
-    task = max(
+    task = task or max(
         (name for name, found in config.tasks.items() if found.kind == "multiclass"),
         key=lambda name: len(config.tasks[name].labels),
     )
@@ -117,7 +118,7 @@ def _auroc(ordinary: Values, strange: Values) -> float:
 
 
 def print_times(with_it: Path, without: Path, rounds: int) -> None:
-    """Medians of forwards with familiarity and without, in turns, and of the ratio of two that follow each other."""
+    """The processor's time of forwards with familiarity and without, in turns: medians, of neighbours' ratio too."""
     runtimes = [OpenVinoRuntime(load_bundle(path)) for path in (with_it, without)]
     item = blank_item(load_bundle(with_it).config)
     print("| batch | with, ms | without, ms | ratio |\n|---:|---:|---:|---:|")
@@ -126,9 +127,9 @@ def print_times(with_it: Path, without: Path, rounds: int) -> None:
         for number in range(rounds if size == 1 else max(1, rounds // 6)):
             taken = [0.0, 0.0]
             for which in ((0, 1), (1, 0))[number % 2]:
-                began = time.perf_counter()
+                began = time.process_time()
                 run(runtimes[which], [item] * size)
-                taken[which] = time.perf_counter() - began
+                taken[which] = time.process_time() - began
             seconds.append((taken[0], taken[1]))
         one, other = (1000 * median(column) for column in zip(*seconds, strict=True))
         ratio = median(a / b for a, b in seconds)

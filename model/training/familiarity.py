@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh  # type: ignore[import-untyped]
 from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 from sklearn.covariance import ledoit_wolf_shrinkage  # type: ignore[import-untyped]
+from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from torch import Tensor
 
 from model.familiarity import Curve, fit_curve
@@ -93,9 +95,7 @@ def fit_distance(values: FloatArray, members: NDArray[np.integer] | None = None)
     center = values.mean(0)
     values = values - center
     if members is None:
-        members = (
-            KMeans(max(1, min(_MOST_GROUPS, count // _ROWS_A_GROUP)), n_init=1, random_state=0).fit(values).labels_
-        )
+        members = _clusters(values, max(1, min(_MOST_GROUPS, count // _ROWS_A_GROUP)))
     known, own = np.unique(members, return_inverse=True)
     groups = np.stack([values[own == group].mean(0) for group in range(len(known))])
     within = values - groups[own]
@@ -111,6 +111,14 @@ def fit_distance(values: FloatArray, members: NDArray[np.integer] | None = None)
     }
     distance.load_state_dict({name: torch.from_numpy(found).float() for name, found in fitted.items()})
     return distance
+
+
+def _clusters(values: FloatArray, count: int) -> NDArray[np.integer]:
+    with warnings.catch_warnings():
+        # Where inputs repeat, there are fewer different ones than clusters, which does no harm.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        members: NDArray[np.integer] = KMeans(count, n_init=1, random_state=0).fit(values).labels_
+    return members
 
 
 def _covariance(deviations: FloatArray, degrees: int) -> FloatArray:
