@@ -1,9 +1,9 @@
 """Deletion tests of full explanations: `python -m benchmarks.explanations --bundle weights/NAME --data PATH`.
 
-Rows of the test split are asked for in the ways that a user may: photo and title, photo, title. Of each explanation, the
-fifth of the cells or the quarter of the words (one at least) with the most weight is taken away, task by task, and as
-much at random. What the explained probability loses is averaged over rows and tasks. Cells are hidden by the picture's
-mean colour, as explanations do it, and by the modality's background, which they know nothing of.
+Rows of the test split are asked for in the ways that a user may: photo and title, photo, title. Of each explanation,
+the fifth of the cells or the quarter of the words (one at least) with the most weight is taken away, task by task, and
+as much at random. What the explained probability loses is averaged over rows and tasks. Cells are hidden by the
+picture's mean colour, as explanations do it, and by the modality's background, which they know nothing of.
 """
 
 from __future__ import annotations
@@ -132,13 +132,13 @@ def png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-async def measure(bundle: Path, data: Path, rows: int, seed: int) -> Deletion:
-    """Ask a service in this process, one request after another."""
+async def measure(bundle: Path, data: Path, rows: int, seed: int, threads: int | None = None) -> Deletion:
+    """Ask a service in this process, one request after another. `threads`: of a forward, one a core when None."""
     config = load_bundle(bundle).config
     split = load_dataset(config, data, labels_from=config, splits=("test",)).splits["test"]
     complete = np.flatnonzero(split.present.all(axis=1))
     chosen = np.random.default_rng(seed).choice(complete, min(rows, len(complete)), replace=False)
-    make = partial(LocalBackend, make_runtime=partial(choose_runtime, device="cpu"))
+    make = partial(LocalBackend, make_runtime=partial(choose_runtime, device="cpu", threads=threads))
     pool = IntakePool()
     settings = ServingConfig(bundles=(bundle,), cache_bytes=0, default_deadline=600)
     pipeline = Pipeline(settings, pool, partial(prepare, limits=Limits()), Metrics(), make)

@@ -6,12 +6,17 @@ import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
     del os.environ[name]
 
 # Test processes run side by side on few cores; more threads would make them wait for one another.
 torch.set_num_threads(1)
+
+# On a busy machine anything may be slow; how slow is no test's business.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 _FULL_LENGTH_SECONDS = 3600  # in which a test at full length has ended or hangs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,12 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
+from benchmarks.explanations import measure, render
 from model.bundle import Bundle, load_bundle
 from model.export.errors import ExportError
 from model.golden import check_golden
@@ -68,6 +71,21 @@ def test_train_makes_a_bundle_that_a_server_would_take(trained: Path) -> None:
     assert [epoch.epoch for epoch in bundle.history] == list(range(1, 9))
     assert bundle.history[-1].score == pytest.approx(history(trained)[-1]["score"], abs=1e-5)
     assert set(bundle.history[0].validation) == {"image+text", "image", "text"}
+
+
+def test_what_an_explanation_marks_matters_more_than_as_much_at_random(
+    trained: Path, shapes: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deletion tests, as the benchmark makes them: of photos with titles, of photos, of titles."""
+    monkeypatch.setenv("TRUNKLINE_CACHE", str(cache))
+    found = asyncio.run(measure(trained, shapes, rows=5, seed=0, threads=1))
+    losses = {figure: float(np.mean(values)) for figure, values in found.lost.items()}
+    places = {figure[:2] for figure in losses}
+    assert len(places) == 6, "cells hidden in two ways and words, beside the other modality and alone"
+    for asked, how in places:
+        marked, drawn = losses[asked, how, "marked"], losses[asked, how, "random"]
+        assert marked > 1.5 * max(drawn, 0.01), (asked, how, marked, drawn)
+    assert render(found).count("\n") == 7
 
 
 def test_train_measures_what_it_made_and_draws_it(config: Path, shapes: Path, cache: Path, tmp_path: Path) -> None:
