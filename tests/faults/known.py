@@ -63,7 +63,8 @@ class Known:
         rows = []
         for parts in inputs:
             outputs = predictor([prepare(parts, loaded.config, loaded.tokenizers, Limits()).item])
-            rows.append(np.concatenate([outputs.probabilities[name][0] for name in self._tasks]))
+            answers = loaded.hierarchies.consistent(outputs.probabilities)
+            rows.append(np.concatenate([answers[name][0] for name in self._tasks]))
         self._expected = np.stack(rows)  # (inputs, labels of all tasks)
         assert self._expected.shape == (len(inputs), count), "a task without a figure for each of its labels"
         self._rows: list[list[float]] = self._expected.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import permutations
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from app.intake import Limits, prepare
 from app.serving.answers import shape
-from app.serving.engine import Row
+from app.serving.runtimes.torch import TorchRuntime
+from app.serving.splitting import Batch, Row, Run
 from app.serving.types import Options
 from model.bundle import load_bundle
-from model.predictor import Predictor
 from tests.benchmarks.support import Asked, response, serving
 from tests.faults import crowd as module
 from tests.faults.asking import multipart
@@ -34,11 +35,20 @@ def answers(known: Known) -> Answers:
     """What the service would answer to an input, from all of them in one batch."""
     bundle = load_bundle(BUNDLE)
     items = [prepare(parts, bundle.config, bundle.tokenizers, Limits()).item for parts in known.inputs]
-    outputs = Predictor(bundle)(items)
+    batch = Batch(
+        TorchRuntime(bundle),
+        items,
+        None,
+        hierarchies=bundle.hierarchies,
+        modalities=tuple(bundle.config.modalities),
+        explained=[True] * len(items),
+    )
+    rows = Run(batch, nullcontext()).results()
 
     def answer(index: int, wish: Wish) -> dict[str, Any]:
         tasks = wish.tasks or tuple(bundle.config.tasks)
-        row = Row({task: outputs.probabilities[task][index] for task in tasks}, outputs.alpha[index])
+        row = rows[index]
+        assert isinstance(row, Row)
         modalities = tuple(items[index])
         options = Options(wish.tasks or None, wish.top_k, explain=wish.explain)
         shaped = shape(row, tasks, modalities, options, bundle.config, bundle.calibration, bundle.relation_weights())

@@ -64,7 +64,7 @@ def told(bundle: Bundle, items: list[Item], outputs: Outputs) -> list[dict[str, 
     assert outputs.distance is not None
     found = []
     for item, distance in zip(items, outputs.distance, strict=True):
-        row = Row({}, np.ones(2), distance)
+        row = Row({}, np.ones(2), distance=distance)
         shares = familiarity(row, tuple(item), bundle.config, bundle.calibration)
         assert shares is not None
         found.append(shares)
