@@ -75,7 +75,11 @@ def export(folder: Path) -> Callable[[str], Exported]:
     return once
 
 
-@pytest.fixture(params=list(CONFIGS))
+# Tracing takes seconds a network.
+_SLOW = ("gated", "cross_attention")
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in _SLOW)) for kind in CONFIGS])
 def exported(request: pytest.FixtureRequest, export: Callable[[str], Exported]) -> Exported:
     """One of each fusion."""
     return export(request.param)
