@@ -58,8 +58,8 @@ def test_the_graph_answers_as_torch_does(
     assert bundle.graph is not None
     compiled, predictor, names = by_openvino(bundle), Predictor(bundle), graph_names(bundle.config)
     sizes, patterns = set(), set()
-    for case in draw_cases(bundle):
-        expected = predictor(case.items).probabilities
+    for case in draw_cases(bundle, gathering=True):
+        expected = predictor(case.items, narrowed=case.narrowed).probabilities
         found = compiled(case.feed)
         for task, values in expected.items():
             scale = (bundle.config.tasks[task].scale or (0.0, 1.0))[1]
