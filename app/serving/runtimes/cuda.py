@@ -25,6 +25,7 @@ from app.serving.runtime import DeviceOutOfMemory, Pending, RuntimeUnavailable
 from app.serving.runtimes.device import CudaDevice, Device, Graph
 from app.serving.runtimes.shapes import Region, Shape, Shapes
 from model.bundle import Bundle
+from model.calibration import answer_size
 from model.export.module import CalibratedNetwork
 from model.outputs import Outputs
 from model.preprocess import Item, Narrowed, collate
@@ -92,9 +93,7 @@ class CudaRuntime:
         self._shapes = Shapes(bundle.config, batch_sizes)
         self.lengths = self._shapes.lengths
         self._network = CalibratedNetwork(bundle)
-        widths = [
-            len(task.labels) if task.labels and task.kind != "binary" else 1 for task in bundle.config.tasks.values()
-        ]
+        widths = [answer_size(task) for task in bundle.config.tasks.values()]
         self._columns = dict(zip(bundle.config.tasks, _ranges(widths), strict=True))
         self._alpha = slice(sum(widths), sum(widths) + len(bundle.config.modalities))
         self._distances = bool(bundle.calibration.familiarity)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.serving.runtime import Later
 from model.bundle import Bundle
 from model.config import Config, ImageModality
 from model.export.names import graph_names, output_names
@@ -36,6 +37,14 @@ def padded_lengths(longest: int) -> tuple[int, ...]:
     return (*lengths, longest)
 
 
+def padded_answers(further: int, items: int) -> int:
+    """How many further answers are asked of a graph where `further` are needed: a power of two for each item.
+
+    Those that nobody asked for cost little, since encoders run once.
+    """
+    return items << (-(-further // items) - 1).bit_length() if further else 0
+
+
 def longest_text(config: Config) -> int:
     """`max_tokens` of the text that may be longest; 0 without texts."""
     return max((m.max_tokens for m in config.modalities.values() if not isinstance(m, ImageModality)), default=0)
@@ -58,8 +67,9 @@ class GraphEnds:
     def feed(self, items: Sequence[Item], narrowed: Narrowed | None = None) -> Feed:
         """One array an input of the graph; rows that lack a modality hold zeros.
 
-        Where the graph does not gather, each of the further answers is to a row of its own. Texts are padded to the
-        next of `lengths`. Raises ValueError for an item without any modality.
+        Texts are padded to the next of `lengths`, and further answers to a batch's size, twice that, and so on: each
+        shape keeps megabytes in the libraries for good. Where the graph does not gather, each of the further answers
+        is to a row of its own. Raises ValueError for an item without any modality.
         """
         if not all(items):
             raise ValueError("an item has no modality at all; there is nothing to predict from")
@@ -82,7 +92,10 @@ class GraphEnds:
             feed[self._names.inputs[name]] = values
         if narrowed is not None:
             rows, present = narrowed.behind(present)
-            if not self._gathers:
+            if self._gathers:
+                more = padded_answers(len(narrowed.rows), len(items)) - len(narrowed.rows)
+                rows, present = np.pad(rows, (0, more), "edge"), np.pad(present, ((0, more), (0, 0)), "edge")
+            else:
                 feed = {name: values[rows] for name, values in feed.items()}
         elif self._gathers:
             rows = np.arange(len(items))
@@ -91,9 +104,21 @@ class GraphEnds:
             feed[self._names.rows] = rows
         return feed
 
-    def read(self, answers: Sequence[NDArray[np.float32]], tasks: Sequence[str] | None) -> Outputs:
-        """`answers` in the order of `outputs`, as the outputs of the named tasks."""
-        probabilities, (alpha, *rest) = answers[: len(self._tasks)], answers[len(self._tasks) :]
+    def later(
+        self,
+        forward: Callable[[Feed], Sequence[NDArray[np.float32]]],
+        items: Sequence[Item],
+        tasks: Sequence[str] | None,
+        narrowed: Narrowed | None,
+    ) -> Later:
+        """Feed the items; `forward` then gives what the graph says, in the order of `outputs`."""
+        feed = self.feed(items, narrowed)
+        count = len(items) if narrowed is None else len(items) + len(narrowed.rows)
+        return Later(lambda: self._read(forward(feed), count, tasks))
+
+    def _read(self, said: Sequence[NDArray[np.float32]], count: int, tasks: Sequence[str] | None) -> Outputs:
+        answers, distances = said[: len(self._tasks) + 1], said[len(self._tasks) + 1 :]
+        *probabilities, alpha = (values[:count] for values in answers)
         named: Mapping[str, NDArray[np.float32]] = dict(zip(self._tasks, probabilities, strict=True))
         chosen = {name: named[name] for name in (self._tasks if tasks is None else tasks)}
-        return Outputs(chosen, alpha, distance=rest[0] if rest else None)
+        return Outputs(chosen, alpha, distance=distances[0] if distances else None)

@@ -7,10 +7,9 @@ from functools import partial
 
 import onnxruntime  # type: ignore[import-untyped]
 
-from app.serving.runtime import Later, Pending, RuntimeUnavailable
-from app.serving.runtimes.graph import Feed, GraphEnds
+from app.serving.runtime import Pending, RuntimeUnavailable
+from app.serving.runtimes.graph import GraphEnds
 from model.bundle import Bundle, BundleError
-from model.outputs import Outputs
 from model.preprocess import Item, Narrowed
 
 
@@ -50,7 +49,4 @@ class OnnxRuntime:
         self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
     ) -> Pending:
         """Collate; the forward runs in `result`."""
-        return Later(partial(self._run, self._ends.feed(items, narrowed), tasks))
-
-    def _run(self, feed: Feed, tasks: Sequence[str] | None) -> Outputs:
-        return self._ends.read(self._session.run(self._ends.outputs, feed), tasks)
+        return self._ends.later(partial(self._session.run, self._ends.outputs), items, tasks, narrowed)

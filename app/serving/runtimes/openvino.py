@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.serving.runtime import Later, Pending, RuntimeUnavailable
+from app.serving.runtime import Pending, RuntimeUnavailable
 from app.serving.runtimes.graph import Feed, GraphEnds
 from app.serving.runtimes.quiet_openvino import openvino
 from model.bundle import Bundle, BundleError
-from model.outputs import Outputs
 from model.preprocess import Item, Narrowed
 
 _TYPES = {"fp32": "f32", "bf16": "bf16"}
@@ -60,13 +58,12 @@ class OpenVinoRuntime:
         self, items: Sequence[Item], tasks: Sequence[str] | None = None, narrowed: Narrowed | None = None
     ) -> Pending:
         """Collate; the forward runs in `result`."""
-        return Later(partial(self._run, self._ends.feed(items, narrowed), tasks))
+        return self._ends.later(self._forward, items, tasks, narrowed)
 
-    def _run(self, feed: Feed, tasks: Sequence[str] | None) -> Outputs:
+    def _forward(self, feed: Feed) -> list[NDArray[np.float32]]:
         # The inputs are read where they are. The outputs are copied: the next forward writes over the library's own.
         answers = self._request.infer(feed, share_inputs=True)
-        found: list[NDArray[np.float32]] = [answers[output] for output in self._outputs]
-        return self._ends.read(found, tasks)
+        return [answers[output] for output in self._outputs]
 
 
 def _choose_precision(core: openvino.Core, precision: str) -> str:

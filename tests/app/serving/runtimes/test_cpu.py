@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.serving.runtime import Runtime, RuntimeUnavailable, run
-from app.serving.runtimes.graph import padded_lengths
+from app.serving.runtimes.graph import padded_answers, padded_lengths
 from app.serving.runtimes.onnxruntime import OnnxRuntime
 from app.serving.runtimes.openvino import OpenVinoRuntime
 from app.serving.runtimes.quiet_openvino import openvino
@@ -196,6 +196,13 @@ def test_threads_of_torch_are_set_as_told(bundle: Bundle) -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("items", [1, 2, 8, 32])
+def test_further_answers_come_in_few_numbers(items: int) -> None:
+    numbers = {padded_answers(further, items) for further in range(6 * items + 1)}
+    assert numbers == {0, items, 2 * items, 4 * items, 8 * items}
+    assert all(further <= padded_answers(further, items) < 2 * further + items for further in range(1, 6 * items + 1))
 
 
 def test_padded_lengths_of_catalogue_titles() -> None:
