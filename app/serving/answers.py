@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.serving.explanations import Parts, explanation
+from app.serving.rounding import DIGITS, rounded, significant
 from app.serving.splitting import Row
 from app.serving.types import Options
 from model.calibration import Calibration
@@ -17,8 +18,6 @@ from model.conformal import prediction_interval, prediction_set
 
 DEFAULT_COVERAGE = 0.9  # of intervals, where the request names none
 _BOUNDED = ("ordinal", "regression")  # kinds that come with an interval whether or not a coverage was asked for
-_DIGITS = 6
-_REGRESSION_DIGITS = 7  # significant ones, which is what float32 holds
 
 
 def shape(
@@ -75,7 +74,7 @@ def _multiclass(
     order = (-probabilities).argsort(kind="stable")[: options.top_k]
     labels = task.labels
     top = [
-        {"label": labels[index], "confidence": round(value, _DIGITS)}
+        {"label": labels[index], "confidence": round(value, DIGITS)}
         for index, value in zip(order.tolist(), probabilities[order].tolist(), strict=True)
     ]
     prediction: dict[str, Any] = {"kind": "multiclass", **top[0], "top": top}
@@ -91,7 +90,7 @@ def _multilabel(
     return {
         "kind": "multilabel",
         "labels": [label for label, p in zip(task.labels, values, strict=True) if p >= 0.5],
-        "confidences": {label: round(p, _DIGITS) for label, p in zip(task.labels, values, strict=True)},
+        "confidences": {label: round(p, DIGITS) for label, p in zip(task.labels, values, strict=True)},
     }
 
 
@@ -102,7 +101,7 @@ def _binary(
     return {
         "kind": "binary",
         "label": task.labels[positive >= 0.5],
-        "confidence": _round(max(positive, 1 - positive)),
+        "confidence": rounded(max(positive, 1 - positive)),
     }
 
 
@@ -113,7 +112,7 @@ def _ordinal(
     prediction: dict[str, Any] = {
         "kind": "ordinal",
         "value": _number(task.labels[best]),
-        "confidence": _round(probabilities[best]),
+        "confidence": rounded(probabilities[best]),
     }
     if threshold is not None:
         prediction["interval"] = [_number(task.labels[end]) for end in prediction_interval(probabilities, threshold)]
@@ -124,9 +123,9 @@ def _regression(
     task: Task, probabilities: NDArray[np.floating], threshold: float | None, options: Options
 ) -> dict[str, Any]:
     value = float(probabilities[0])
-    prediction: dict[str, Any] = {"kind": "regression", "value": _significant(value)}
+    prediction: dict[str, Any] = {"kind": "regression", "value": significant(value)}
     if threshold is not None and np.isfinite(threshold):
-        prediction["interval"] = [_significant(value - threshold), _significant(value + threshold)]
+        prediction["interval"] = [significant(value - threshold), significant(value + threshold)]
     return prediction
 
 
@@ -137,14 +136,6 @@ _SHAPES = {
     "ordinal": _ordinal,
     "regression": _regression,
 }
-
-
-def _round(value: float | np.floating) -> float:
-    return round(float(value), _DIGITS)
-
-
-def _significant(value: float) -> float:
-    return float(f"{value:.{_REGRESSION_DIGITS}g}")
 
 
 def _number(label: str) -> int | float:

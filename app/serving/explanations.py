@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.serving.rounding import rounded, significant
 from app.serving.splitting import Row
 from model.calibration import Calibration
 from model.config import Config, Task
 from model.erasure import Grid, Word
 from model.explanation import MOST_PLAYERS, contributions
-
-_DIGITS = 6
-_SIGNIFICANT = 7  # digits of a regression's values, which is what float32 holds
 
 Weights = Mapping[str, NDArray[np.floating]]  # task -> [n], or [n, C] of a multilabel task
 
@@ -46,18 +44,18 @@ def explanation(
     """One task's explanation. `modalities`: those present; `parts`: of those that were taken apart."""
     told: dict[str, Any] = {
         "alpha": {
-            modality: _round(weight)
+            modality: rounded(weight)
             for modality, weight in zip(config.modalities, row.alpha.tolist(), strict=True)
             if modality in modalities
         },
-        "beta": {member: _round(weight) for member, weight in calibration.beta(name, modalities).items()},
-        "relation": {other: _round(weight) for other, weight in relation.items()},
+        "beta": {member: rounded(weight) for member, weight in calibration.beta(name, modalities).items()},
+        "relation": {other: rounded(weight) for other, weight in relation.items()},
     }
     prior = calibration.priors.get(name)
     if prior is None or len(modalities) > MOST_PLAYERS:
         return told
     task = config.tasks[name]
-    digits = _significant if task.kind == "regression" else _round
+    digits = significant if task.kind == "regression" else rounded
     whole = row.probabilities[name]
     base, values = contributions(task, prior, coalitions_of(row, name), whole)
 
@@ -115,11 +113,3 @@ def lost(
     _, values = contributions(task, prior, coalitions, wholes, said)
     result: NDArray[np.floating] = value - values[modality]
     return result
-
-
-def _round(value: float) -> float:
-    return round(value, _DIGITS)
-
-
-def _significant(value: float) -> float:
-    return float(f"{value:.{_SIGNIFICANT}g}")

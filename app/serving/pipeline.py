@@ -316,7 +316,7 @@ class Pipeline:
             version=served.bundle.version,
             modalities=modalities,
             predictions=predictions,
-            familiarity=familiarity(ran.row, modalities, config, served.bundle.calibration),
+            familiarity=familiarity(ran.row, modalities, config, calibration),
             truncated=prepared.truncated,
             timings={
                 "admit": admitted - entered,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.bundle import Bundle
-from model.calibration import members_of, pattern_key, patterns_of
+from model.calibration import answer_size, members_of, pattern_key, patterns_of
 from model.network.heads import activate, output_size
 from model.predictor import build_network
 
@@ -50,9 +50,7 @@ class CalibratedNetwork(nn.Module):
         ]
         beta = [[[entry.beta.get(m, 0.0) for m in members] for entry in task] for task in entries]
         self.sizes = [output_size(task) for task in self.tasks.values()]
-        self.counts = [
-            len(task.labels) if task.kind == "ordinal" else output_size(task) for task in self.tasks.values()
-        ]
+        self.counts = [answer_size(task) for task in self.tasks.values()]
         numbers = torch.arange(len(self.tasks))
         self.register_buffer("rows", rows)  # [2^M]
         self.register_buffer("bits", 1 << torch.arange(len(names)))  # [M]

@@ -91,19 +91,18 @@ def objective(network: Network, config: Config, work: Work, criterion: Criterion
 
     loss = criterion.combine(h, fused, work.counts[FUSED], leads=work.leads, party=party)
     if training.auxiliary_weight > 0:
-        twice = () if weights is None or batch.thinned is None else batch.thinned.inputs
+        twice = () if batch.thinned is None else batch.thinned.inputs
         for column, modality in enumerate(network.modalities):
-            own = _beside(encoded, second) if modality in twice else encoded
-            if not own.tokens[column].shape[1]:
+            if not encoded.tokens[column].shape[1]:
                 continue  # no sample of the batch has it
-            raw = network.single_modality(modality, own.pooled[:, column], network.tasks)
-            rows = own.present[:, column].float()
-            parts = criterion.losses(
-                raw,
-                targets if modality in twice else batch.targets,
-                counts=work.counts[modality],
-                row_weights=rows * weights if weights is not None and modality in twice else rows,
-            )
+            pooled, rows = encoded.pooled[:, column], batch.present[:, column].float()
+            truth: Mapping[str, Tensor] = batch.targets
+            if weights is not None and modality in twice:
+                pooled = torch.cat([pooled, second.pooled[:, column]])
+                rows = torch.cat([rows, second.present[:, column].float()]) * weights
+                truth = targets
+            raw = network.single_modality(modality, pooled, network.tasks)
+            parts = criterion.losses(raw, truth, counts=work.counts[modality], row_weights=rows)
             loss = loss + training.auxiliary_weight * criterion.mean(parts)
     if config.relation.penalty > 0 and work.leads:
         loss = loss + config.relation.penalty * network.task_relation.penalty()
@@ -120,12 +119,8 @@ def _beside(one: Encoded, two: Encoded) -> Encoded:
 
 
 def _stacked(one: Tensor, two: Tensor) -> Tensor:
-    """One above the other, where no sample of one of them may have the modality, and so no token."""
-    if not two.shape[1]:
-        two = torch.zeros_like(one)
-    elif not one.shape[1]:
-        one = torch.zeros_like(two)
-    return torch.cat([one, two])
+    """One above the other. The second view may have lost every text of the batch, and so have no token of it."""
+    return torch.cat([one, two if two.shape[1] else torch.zeros_like(one)])
 
 
 def drop_modalities(present: Tensor) -> Tensor:

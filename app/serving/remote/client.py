@@ -26,6 +26,7 @@ from app.serving.remote.wire import Answer, Kind, ProtocolError, Request
 from app.serving.splitting import Row
 from app.serving.types import ServingConfig
 from model.bundle import Bundle, load_bundle
+from model.calibration import answer_size
 from model.preprocess import Item
 from model.shapley import between
 
@@ -134,7 +135,8 @@ class RemoteBackend:
         bundles = [await asyncio.to_thread(_read, path) for path in paths]
         for index, bundle in enumerate(bundles):
             if bundle.name not in self._known:
-                self._known[bundle.name] = _Known(index, bundle, layout(bundle.config), _widths(bundle))
+                widths = {name: answer_size(task) for name, task in bundle.config.tasks.items()}
+                self._known[bundle.name] = _Known(index, bundle, layout(bundle.config), widths)
         # A request that was given up leaves its place in flight before the engine leaves its slot: room for those.
         count = self._config.max_in_flight + 2 * max(self._config.batch_sizes)
         # And for the items of full explanations.
@@ -315,11 +317,6 @@ def _read(path: Path) -> Bundle:
     """A bundle without the weights that only the engine needs."""
     bundle = load_bundle(path)
     return replace(bundle, weights={name: w for name, w in bundle.weights.items() if name.startswith("task_relation.")})
-
-
-def _widths(bundle: Bundle) -> dict[str, int]:
-    one = ("binary", "regression")
-    return {name: 1 if task.kind in one else len(task.labels) for name, task in bundle.config.tasks.items()}
 
 
 def _row(values: NDArray[np.float32], call: _Call) -> Row:
