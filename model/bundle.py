@@ -131,7 +131,8 @@ class Bundle:
             if isinstance(modality, TextModality):
                 modalities[name] = {"kind": modality.kind, "max_tokens": modality.max_tokens}
             else:
-                modalities[name] = {"kind": modality.kind, "height": modality.height, "width": modality.width}
+                size = {"height": modality.height, "width": modality.width}
+                modalities[name] = {"kind": modality.kind, **size, "fit": modality.fit}
         return {
             "name": self.name,
             "version": self.version,

@@ -168,7 +168,7 @@ _MODEL: dict[str, JsonValue] = {
     "version": "1",
     "digest": "d57f88424e6d476c",
     "modalities": {
-        "image": {"kind": "image", "height": 80, "width": 60},
+        "image": {"kind": "image", "height": 80, "width": 60, "fit": "pad"},
         "text": {"kind": "text", "max_tokens": 48},
     },
     "tasks": {
@@ -196,7 +196,9 @@ class ModelDescription(BaseModel):
     name: str
     version: str
     digest: str = Field(description="hash of weights and config")
-    modalities: dict[str, dict[str, object]] = Field(description="input by part name: kind, size")
+    modalities: dict[str, dict[str, object]] = Field(
+        description="input by part name: kind, size; fit: how a picture is brought to it, pad, stretch or crop"
+    )
     tasks: dict[str, dict[str, object]] = Field(
         description="task by name: kind, labels; in a hierarchy also parents, the class one level up by label"
     )

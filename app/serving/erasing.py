@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import QueueFull
+from app.errors import InvalidOption, QueueFull
 from app.intake.pool import IntakePool
 from app.intake.prepare import Prepared
 from app.serving.explanations import Parts, coalitions_of, lost
@@ -46,14 +46,12 @@ class Places:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """One of the places. Raises QueueFull when there is none."""
+        """One of the places. Raises QueueFull when there is none for now, InvalidOption where there is never one."""
+        if not self._most:
+            raise InvalidOption("This service gives no full explanations; ask with explain=true.")
         if not self._free:
-            detail = (
-                "Too many full explanations are under way; try again later, or ask with explain=true."
-                if self._most
-                else "This service gives no full explanations; ask with explain=true."
-            )
-            raise QueueFull(detail, retry_after=_RETRY if self._most else None)
+            detail = "Too many full explanations are under way; try again later, or ask with explain=true."
+            raise QueueFull(detail, retry_after=_RETRY)
         self._free -= 1
         try:
             yield

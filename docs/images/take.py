@@ -22,11 +22,12 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 OUT = Path(__file__).with_name("playground.png")
 SAMPLE = "Brown handbag"
+EXPLAINED = "articleType"
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars".split()
 
 
 def take(address: str, profile: str) -> bytes:
-    """The page with the sample's answers, as a PNG of 1240 by 930 pixels."""
+    """The page with the sample's answers and why one of them is as it is, as a PNG of 1240 by 930 pixels."""
     options = Options()
     options.binary_location = shutil.which("chromium") or sys.exit("chromium is not installed")
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
@@ -43,6 +44,8 @@ def take(address: str, profile: str) -> bytes:
             sample.click()
             wait.until(lambda _: browser.find_element(By.ID, "answers").get_attribute("aria-busy") == "false")
         wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".card:not(.waiting)"))
+        browser.find_element(By.CSS_SELECTOR, f"[data-task={EXPLAINED}] .why-foot > button").click()
+        wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".why .words"))
         browser.execute_script("document.activeElement.blur()")
         return browser.get_screenshot_as_png()
 

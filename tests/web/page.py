@@ -65,6 +65,13 @@ class Page:
             )
         )
 
+    def why(self, task: str) -> str:
+        """Open the explanation of a task's answer; everything that it then says, one space between words."""
+        place = f"[data-task='{task}'] .why"
+        self.one(f"[data-task='{task}'] .why-foot > button").click()
+        self.until(lambda: self.shown(place) and "Taking" not in self.one(place).text)
+        return " ".join(self.one(place).text.split())
+
     def cards(self) -> dict[str, str]:
         """Task -> everything that its card says, one space between words."""
         return {card.get_attribute("data-task") or "": " ".join(card.text.split()) for card in self.all(".card")}

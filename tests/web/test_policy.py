@@ -41,6 +41,8 @@ def test_the_page_does_all_it_can_without_a_violation(page: Page, pictures: Path
     page.write(TEXT)
     page.predict()
     assert page.shown(".preview")
+    page.why("colour")
+    assert page.shown("[data-task=colour] .heat img")
     page.one(".sample").click()
     page.settled()
     page.one("#task-filter summary").click()

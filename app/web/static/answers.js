@@ -1,5 +1,5 @@
 // Every task's answer as a card, by the task's kind.
-import { element, percent } from "./dom.js";
+import { element, number, percent } from "./dom.js";
 
 const MOST_CHIPS = 12;
 
@@ -8,11 +8,14 @@ export function emptyCards(tasks) {
   return Object.entries(tasks).map(([name, task]) => card(name, "waiting", element("p", { class: "expects" }, expectation(task))));
 }
 
-/** A card a prediction, in the order of the answer. `tasks` is the model's description of them. */
-export function answerCards(predictions, tasks) {
+/**
+ * A card a prediction, in the order of the answer. `tasks` is the model's description of them, `why(name)` what can be
+ * opened below an answer.
+ */
+export function answerCards(predictions, tasks, why) {
   return Object.entries(predictions).map(([name, prediction]) => {
     const show = KINDS[prediction.kind] || unknown;
-    return card(name, prediction.kind, ...show(prediction, tasks[name]));
+    return card(name, prediction.kind, ...show(prediction, tasks[name]), why(name));
   });
 }
 
@@ -133,8 +136,4 @@ function expectation({ kind, labels }) {
   if (kind === "ordinal") return `${labels[0]} to ${labels[labels.length - 1]}`;
   if (kind === "regression") return "a number";
   return kind;
-}
-
-function number(value) {
-  return new Intl.NumberFormat("en", { maximumSignificantDigits: 4, useGrouping: false }).format(value);
 }

@@ -42,14 +42,15 @@ export async function describeModel(name) {
 /**
  * Ask for predictions.
  * @param {Record<string, File | string>} parts one a modality
- * @param {{model: string, tasks: string[] | null}} options `tasks` null for all
+ * @param {{model: string, tasks: string[] | null, explain?: string}} options `tasks` null for all
  * @param {AbortSignal} signal
  */
-export async function predict(parts, { model, tasks }, signal) {
+export async function predict(parts, { model, tasks, explain }, signal) {
   const form = new FormData();
   for (const [name, value] of Object.entries(parts)) form.append(name, value);
   form.append("model", model);
   if (tasks !== null) form.append("tasks", tasks.join(","));
+  if (explain !== undefined) form.append("explain", explain);
   const { body, response, elapsed } = await call("/predict", { method: "POST", body: form, signal });
   return { answer: body, stages: parseServerTiming(response.headers.get("Server-Timing")), elapsed };
 }

@@ -26,6 +26,11 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+/** A value in a unit of its own, with four digits. */
+export function number(value) {
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: 4, useGrouping: false }).format(value);
+}
+
 /** A share of 1 as a percentage: whole from 10% up, with one decimal below. Never 100% for less than certain. */
 export function percent(share) {
   const value = share * 100;

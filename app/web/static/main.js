@@ -2,9 +2,13 @@
 import { answerCards, emptyCards, spoken } from "./answers.js";
 import { Problem, describeModel, hasKey, listModels, predict, useKey } from "./api.js";
 import { byId, element } from "./dom.js";
+import { explainer } from "./explanation.js";
 import { buildInputs } from "./inputs.js";
 import { sampleButtons } from "./samples.js";
 import { timingNodes } from "./timing.js";
+
+// Of ordinary inputs, one in a hundred is less familiar.
+const STRANGE = 0.01;
 
 const page = { model: null, inputs: null, running: null, afterKey: null };
 
@@ -111,10 +115,10 @@ async function ask() {
   page.running = running;
   busy(true);
   try {
-    const options = { model: page.model.name, tasks: chosenTasks() };
-    const result = await predict(page.inputs.values(), options, running.signal);
+    const parts = page.inputs.values();
+    const result = await predict(parts, { model: page.model.name, tasks: chosenTasks() }, running.signal);
     byId("problem").hidden = true;
-    showAnswer(result);
+    showAnswer(result, parts);
   } catch (error) {
     if (error.name !== "AbortError") showProblem(error, ask);
   } finally {
@@ -128,14 +132,26 @@ function busy(on) {
   byId("predict").textContent = on ? "Predicting…" : "Predict";
 }
 
-function showAnswer({ answer, stages, elapsed }) {
-  byId("cards").replaceChildren(...answerCards(answer.predictions, page.model.tasks));
+/** `parts` are what was asked about: the form may say something else by the time that somebody asks why. */
+function showAnswer({ answer, stages, elapsed }, parts) {
+  const why = explainer(page.model, Object.keys(answer.predictions), parts, page.running.signal);
+  byId("cards").replaceChildren(...answerCards(answer.predictions, page.model.tasks, why));
   const cut = new Set(answer.truncated || []);
   byId("used").replaceChildren(
     ...Object.keys(page.model.modalities).map((name) => {
       const used = answer.modalities.includes(name);
-      const state = used ? (cut.has(name) ? "used, cut to its first part" : "used") : "not given";
-      return element("li", { class: used ? "on" : "off" }, name, element("span", { class: "state" }, state));
+      const strange = used && answer.familiarity?.[name] < STRANGE;
+      const state = [
+        used ? "used" : "not given",
+        cut.has(name) && "cut to its first part",
+        strange && "unlike what the model was trained on",
+      ];
+      return element(
+        "li",
+        { class: strange ? "on strange" : used ? "on" : "off" },
+        name,
+        element("span", { class: "state" }, state.filter(Boolean).join(", ")),
+      );
     }),
   );
   byId("timing").replaceChildren(...timingNodes(stages, elapsed));

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import DeadlineExceeded, InferenceFailed, QueueFull
+from app.errors import DeadlineExceeded, InferenceFailed, InvalidOption, QueueFull
 from app.serving.erasing import at_once
 from app.serving.explanations import explainable
 from app.serving.types import Answer, Options
@@ -224,8 +224,8 @@ async def test_more_full_explanations_than_may_be_are_refused_and_others_go_on(b
 async def test_a_service_may_give_no_full_explanations(tiny_bundle: Path) -> None:
     async with running(tiny_bundle, max_explanations=0) as bench:
         refused = await outcome(ask(bench, 1, FULL))
-        assert isinstance(refused, QueueFull)
-        assert refused.retry_after is None
+        assert isinstance(refused, InvalidOption)
+        assert "explain=true" in refused.detail
         await ask(bench, 1, EXPLAINED)
 
 
