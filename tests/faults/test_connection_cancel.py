@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.app.api.harness import PATIENCE, Service, running
+from tests.app.api.harness import Service, running
 from tests.app.serving.bench import png
+from tests.faults.decoding import Decoding
 from tests.faults.wire import body, head, read_reply, request
 
 
@@ -44,28 +43,18 @@ def test_in_upload(service: Service) -> None:
 
 def test_before_decode(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both threads are busy, so the request waits for one; it is never decoded."""
-    may_go, began = threading.Event(), threading.Semaphore(0)
-    decoded: list[str] = []
-    prepare = service.pipeline._prepare
-
-    def slowly(parts: Any, *rest: Any, **more: Any) -> Any:
-        decoded.append(str(parts["text"]))
-        began.release()
-        assert may_go.wait(PATIENCE)
-        return prepare(parts, *rest, **more)
-
-    monkeypatch.setattr(service.pipeline, "_prepare", slowly)
+    decoding = Decoding(service, monkeypatch)
     with service.connect() as one, service.connect() as two:
         for number, connection in enumerate((one, two)):
             connection.sendall(request(f"red {number}"))
-            assert began.acquire(timeout=PATIENCE)
+            decoding.wait_begun()
         with service.connect() as leaving:
             leaving.sendall(request("blue"))
             service.wait_value(3, "requests_in_flight")
         service.wait_value(2, "requests_in_flight")
-        may_go.set()
+        decoding.may_go.set()
         assert read_reply(one).status == read_reply(two).status == 200
-    assert decoded == ["red 0", "red 1"]
+    assert decoding.texts == ["red 0", "red 1"]
     assert gone(service) == 1
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.app.api.harness import PATIENCE, Service, running
+from tests.app.api.harness import Service, running
+from tests.faults.decoding import Decoding
 from tests.faults.wire import body, head, read_reply, request
 
 SOON = "X-Deadline-Ms: 300"
@@ -42,27 +41,17 @@ def test_the_servers_own_deadline(tiny: Path) -> None:
 
 
 def test_before_decode(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_go, began = threading.Event(), threading.Semaphore(0)
-    decoded: list[str] = []
-    prepare = service.pipeline._prepare
-
-    def slowly(parts: Any, *rest: Any, **more: Any) -> Any:
-        decoded.append(str(parts["text"]))
-        began.release()
-        assert may_go.wait(PATIENCE)
-        return prepare(parts, *rest, **more)
-
-    monkeypatch.setattr(service.pipeline, "_prepare", slowly)
+    decoding = Decoding(service, monkeypatch)
     with service.connect() as one, service.connect() as two, service.connect() as late:
         for number, connection in enumerate((one, two)):
             connection.sendall(request(f"red {number}"))
-            assert began.acquire(timeout=PATIENCE)
+            decoding.wait_begun()
         late.sendall(request("green", None, SOON))
         reply = read_reply(late)
         assert (reply.status, reply.closes) == (504, False)
-        may_go.set()
+        decoding.may_go.set()
         assert read_reply(one).status == read_reply(two).status == 200
-    assert decoded == ["red 0", "red 1"]
+    assert decoding.texts == ["red 0", "red 1"]
 
 
 def test_before_the_batch(service: Service) -> None:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,39 +21,21 @@ import pytest
 
 from app.listening import listen, turn_away
 from tests.app.api.harness import running
-from tests.app.processes.service import PATIENCE, ROOT, until
+from tests.app.processes.service import PATIENCE, ROOT, Clients, until
 from tests.app.serving.bench import png
 from tests.faults.wire import Reply, body, head, read_reply, request
 
 CLIENTS = 8
 
 
-class Askers:
-    """Clients on connections that are kept for as long as the service wants, each asking in a way of its own."""
+class Askers(Clients):
+    """On connections that are kept for as long as the service wants; each asks in a way of its own."""
 
     def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(CLIENTS)
         self._address = address
-        self._ended = threading.Event()
-        self.answers: Counter[int] = Counter()
         self.lost: list[str] = []
         self.refused = 0  # connections
-        self.without_retry = 0
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
-
-    def __enter__(self) -> Askers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive(), "a client hangs"
-
-    def wait(self, count: int) -> None:
-        goal = self.answers[200] + count
-        until(lambda: self.answers[200] >= goal)
 
     def _run(self, number: int) -> None:
         chance = random.Random(number)
@@ -77,7 +58,7 @@ class Askers:
                 self.lost.append(f"client {number}, request {asked} of its connection: {error!r}")
                 return
             asked += 1
-            self.answers[reply.status] += 1
+            self.outcomes[reply.status] += 1
             self.without_retry += reply.status in (429, 503) and "retry-after" not in reply.headers
             if reply.closes or (number == 0):  # one client never keeps a connection
                 return
@@ -156,11 +137,11 @@ def free_port() -> int:
 
 def judge(askers: Askers, record: Callable[[str, object], None], restarts: int) -> None:
     record("restarts", restarts)
-    record("answers", sum(askers.answers.values()))
-    record("of these 503", askers.answers[503])
+    record("answers", sum(askers.outcomes.values()))
+    record("of these 503", askers.outcomes[503])
     record("lost", len(askers.lost))
     assert askers.lost == []
-    assert set(askers.answers) <= {200, 429, 503}
+    assert set(askers.outcomes) <= {200, 429, 503}
     assert not askers.without_retry
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -127,17 +127,16 @@ def serving(bundle: Path, *arguments: str, environment: Mapping[str, str] | None
         service.end()
 
 
-class Load:
-    """Clients that ask until they are told to stop, each on a connection of its own."""
+class Clients:
+    """Threads that ask until they are told to stop."""
 
-    def __init__(self, service: Service, clients: int = 6) -> None:
-        self._service = service
+    def __init__(self, count: int) -> None:
         self._ended = threading.Event()
-        self.outcomes: Counter[int | str] = Counter()
+        self.outcomes: Counter[int | str] = Counter()  # an answer's status, or the name of an error
         self.without_retry = 0
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -153,8 +152,19 @@ class Load:
         goal = self.outcomes[200] + count
         until(lambda: self.outcomes[200] >= goal)
 
-    def _ask(self, seed: int) -> None:
-        form = as_form(parts(seed))
+    def _run(self, number: int) -> None:
+        raise NotImplementedError
+
+
+class Load(Clients):
+    """Each on a connection of its own."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(6)
+        self._service = service
+
+    def _run(self, number: int) -> None:
+        form = as_form(parts(number))
         while not self._ended.is_set():
             with self._service.client() as client:
                 try:
