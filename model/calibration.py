@@ -30,6 +30,11 @@ class TaskCalibration(BaseModel):
 
     temperatures: dict[str, float]
     beta: dict[str, float]
+    mix_temperature: tuple[float, float] = Field(
+        default=(0.0, 0.0),
+        exclude_if=lambda value: value == (0.0, 0.0),
+        description="(level, slope) of `model.network.multi_model.temper`, which the mix goes through",
+    )
     thresholds: list[float | None] = Field(default=[], description="one for each of COVERAGES; null means everything")
 
 
@@ -114,6 +119,10 @@ def check_complete(calibration: Calibration, config: Config) -> None:
             # Written so that a NaN fails.
             if not all(value >= 0 for value in entry.beta.values()) or not abs(sum(entry.beta.values()) - 1) <= 1e-4:
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: beta is not a convex mix")
+            if not all(map(math.isfinite, entry.mix_temperature)):
+                raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: a mix_temperature is not finite")
+            if any(entry.mix_temperature) and not has_classes(config.tasks[name]):
+                raise ValueError(f"task {name!r}: a mix_temperature is for tasks whose answer is one class of several")
             if entry.thresholds and len(entry.thresholds) != len(COVERAGES):
                 raise ValueError(f"task {name!r}, pattern {pattern_key(pattern)!r}: {len(COVERAGES)} thresholds needed")
     for name, prior in calibration.priors.items():
@@ -126,6 +135,11 @@ def check_complete(calibration: Calibration, config: Config) -> None:
 def answer_size(task: Task) -> int:
     """How many numbers an answer to the task is: C of `model.outputs.Outputs`."""
     return 1 if task.kind in ("binary", "regression") else len(task.labels)
+
+
+def has_classes(task: Task) -> bool:
+    """Whether an answer is one probability a class, which sum to 1."""
+    return task.kind in ("multiclass", "ordinal")
 
 
 def fit_thresholds(task: Task, answers: NDArray[np.floating], targets: NDArray[np.generic]) -> list[float | None]:

@@ -15,7 +15,7 @@ from model.config import ConfigError
 from model.familiarity import groups_in
 from model.network import Network
 from model.network.familiarity import Familiarity
-from model.network.multi_model import FUSED, mix
+from model.network.multi_model import FUSED, mix, temper
 from model.outputs import Outputs
 from model.preprocess import Batch, Item, Narrowed, collate
 
@@ -41,10 +41,13 @@ class Predictor:
             self._row_of[sum(1 << names.index(name) for name in pattern)] = row
         self._temperatures: dict[str, Tensor] = {}
         self._beta: dict[str, Tensor] = {}
+        self._mix_temperatures: dict[str, Tensor] = {}
         for task in self.config.tasks:
             entries = [bundle.calibration.patterns[pattern_key(pattern)][task] for pattern in patterns]
             self._temperatures[task] = self._table([[e.temperatures.get(m, 1.0) for m in members] for e in entries])
             self._beta[task] = self._table([[e.beta.get(m, 0.0) for m in members] for e in entries])
+            if any(any(entry.mix_temperature) for entry in entries):
+                self._mix_temperatures[task] = self._table([list(e.mix_temperature) for e in entries])
         self._relation = bundle.relation_weights()
 
     def _table(self, rows: list[list[float]]) -> Tensor:
@@ -84,6 +87,8 @@ class Predictor:
             temperatures = self._temperatures[name][pattern][:, columns]
             beta = self._beta[name][pattern][:, columns]
             answer = mix(self.config.tasks[name], raw, temperatures, beta)
+            if name in self._mix_temperatures:
+                answer = temper(answer, *torch.split(self._mix_temperatures[name][pattern], 1, dim=1))
             probabilities[name] = answer.float().cpu().numpy()
         return Outputs(
             probabilities,

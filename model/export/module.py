@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from model.bundle import Bundle
-from model.calibration import answer_size, members_of, pattern_key, patterns_of
+from model.calibration import answer_size, has_classes, members_of, pattern_key, patterns_of
 from model.network.heads import activate, output_size
+from model.network.multi_model import LEAST_PROBABILITY, entropy_range
 from model.predictor import build_network
 
 
@@ -25,8 +26,12 @@ class CalibratedNetwork(nn.Module):
     bits: Tensor
     temperatures: Tensor
     beta: Tensor
+    levels: Tensor
+    slopes: Tensor
     of_output: Tensor
     of_answer: Tensor
+    belongs: Tensor
+    tempered: Tensor
 
     def __init__(self, bundle: Bundle) -> None:
         """Build the network on the CPU, in evaluation mode. Raises BundleError when the weights do not fit."""
@@ -49,6 +54,9 @@ class CalibratedNetwork(nn.Module):
             for kind, task in zip(kinds, entries, strict=True)
         ]
         beta = [[[entry.beta.get(m, 0.0) for m in members] for entry in task] for task in entries]
+        levels = [[entry.mix_temperature[0] for entry in task] for task in entries]
+        slopes = [[entry.mix_temperature[1] for entry in task] for task in entries]
+        ranges = torch.tensor([entropy_range(answer_size(task)) for task in self.tasks.values()])
         self.sizes = [output_size(task) for task in self.tasks.values()]
         self.counts = [answer_size(task) for task in self.tasks.values()]
         numbers = torch.arange(len(self.tasks))
@@ -56,9 +64,14 @@ class CalibratedNetwork(nn.Module):
         self.register_buffer("bits", 1 << torch.arange(len(names)))  # [M]
         self.register_buffer("temperatures", torch.tensor(temperatures).permute(1, 2, 0).contiguous())
         self.register_buffer("beta", torch.tensor(beta).permute(1, 2, 0).contiguous())  # both [patterns, members, K]
+        self.tempers = any(any(entry.mix_temperature) for task in entries for entry in task)
+        self.register_buffer("levels", torch.tensor(levels).T.contiguous())
+        self.register_buffer("slopes", (torch.tensor(slopes).T / ranges).contiguous())  # both [patterns, K]
         # Which task each column belongs to, of raw outputs and of answers.
         self.register_buffer("of_output", numbers.repeat_interleave(torch.tensor(self.sizes)))  # [Σ size]
         self.register_buffer("of_answer", numbers.repeat_interleave(torch.tensor(self.counts)))  # [Σ C]
+        self.register_buffer("belongs", nn.functional.one_hot(self.of_answer).float())  # [Σ C, K]
+        self.register_buffer("tempered", torch.tensor([has_classes(task) for task in self.tasks.values()]))  # [K]
         self.eval()
 
     def forward(
@@ -104,10 +117,25 @@ class CalibratedNetwork(nn.Module):
         answers = torch.cat([activate(task, part) for task, part in parts], dim=2)  # (B, members, Σ C)
         weight = self.beta[row].index_select(2, self.of_answer)
         # A member without weight may hold anything, even a NaN; 0 · NaN would let it through.
-        mixed = (weight * answers).masked_fill(weight <= 0, 0.0).sum(1).masked_fill(~some, torch.nan)
+        mixed = (weight * answers).masked_fill(weight <= 0, 0.0).sum(1)
+        if self.tempers:
+            mixed = self._temper(mixed, row)
+        mixed = mixed.masked_fill(~some, torch.nan)
         found = (*torch.split(mixed, self.counts, dim=1), alpha.masked_fill(~some, torch.nan))
         if familiarity is None:
             return found
         # Of the inputs, not of the answers: the tokens, which most fusions do not read, are not gathered for it.
         distance = familiarity(whole)
         return *found, distance if rows is None else distance.index_select(0, rows).masked_fill(~present, 0.0)
+
+    def _temper(self, answers: Tensor, row: Tensor) -> Tensor:
+        """`multi_model.temper` for all tasks that have classes at once. answers: [B, Σ C]; row: int64 [B]."""
+        columns = self.tempered.index_select(0, self.of_answer)
+        # What is no probability must not reach the sums below: a 0 there does not keep an infinity out.
+        shares = torch.where(columns, answers, 1.0)
+        logs = shares.clamp(min=LEAST_PROBABILITY).log()
+        entropy = -(shares * logs) @ self.belongs  # (B, K)
+        powers = (self.levels[row] + self.slopes[row] * entropy).neg().exp()
+        powered = (logs * powers.index_select(1, self.of_answer)).exp()
+        sums = (powered @ self.belongs).index_select(1, self.of_answer)
+        return torch.where(columns, powered / sums, answers)

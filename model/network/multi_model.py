@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from model.config import FUSED, Task
 from model.network.heads import Heads, activate
 
-__all__ = ["FUSED", "SingleModalityNetworks", "mix"]
+__all__ = ["FUSED", "LEAST_PROBABILITY", "SingleModalityNetworks", "entropy_range", "mix", "temper"]
+
+# Below it a probability counts as this much, or a logarithm of 0 would spoil the others.
+LEAST_PROBABILITY = 1e-12
 
 
 class SingleModalityNetworks(nn.Module):
@@ -54,3 +59,23 @@ def mix(task: Task, raw: Iterable[Tensor], temperatures: Tensor, beta: Tensor) -
     if total is None:
         raise ValueError("a mix needs at least one member")
     return total
+
+
+def temper(answers: Tensor, level: Tensor | float, slope: Tensor | float) -> Tensor:
+    """Class probabilities at a temperature of their own, float [B, C]: p^(1/T), normalised.
+
+    T = exp(level + slope · H(p) / log C), where H is the entropy: one temperature makes all answers equally bolder or
+    shyer, but a mix can be too sure where it hesitates and not sure enough where it does not. The most likely class
+    stays the same. At level and slope 0 nothing changes. answers: float [B, C]; level, slope: [B, 1], or numbers.
+    Source: Balanya, Maroñas and Ramos, "Adaptive Temperature Scaling for Robust Calibration of Deep Neural Networks",
+    2022; theirs is linear in log H.
+    """
+    logs = answers.clamp(min=LEAST_PROBABILITY).log()
+    entropy = -(answers * logs).sum(-1, keepdim=True) / entropy_range(answers.shape[-1])
+    temperature = torch.as_tensor(level + slope * entropy).exp()
+    return torch.softmax(logs / temperature, dim=-1)
+
+
+def entropy_range(classes: int) -> float:
+    """The entropy of the answer that knows nothing, log C; 1 where there is no choice, and so no entropy."""
+    return math.log(classes) if classes > 1 else 1.0

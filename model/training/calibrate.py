@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from model.calibration import (
     TaskCalibration,
     fit_beta,
     fit_thresholds,
-    members_of,
+    has_classes,
     pattern_key,
     uncalibrated,
 )
@@ -25,13 +25,14 @@ from model.hierarchy import Hierarchies
 from model.inference import PatternOutputs
 from model.metrics import labelled_rows
 from model.network.heads import activate
-from model.network.multi_model import FUSED, mix
+from model.network.multi_model import FUSED, LEAST_PROBABILITY, mix, temper
 from model.training.losses import task_loss
 
 # With fewer labelled samples than this, a fit would be noise.
 _LEAST = 50
 _TEMPERATURES = np.geomspace(0.25, 8.0, 41)
 _LEAST_BETA = 1e-3
+_SHARE_OF_TRUTH = 0.1
 
 
 def fit_calibration(
@@ -90,7 +91,10 @@ def _fit_members(task: Task, raw: dict[str, NDArray[np.float32]], targets: NDArr
         member: _likelihood(task, activate(task, torch.from_numpy(values) / temperatures[member]), truth).numpy()
         for member, values in raw.items()
     }
-    return _fit_together(task, raw, truth, temperatures, fit_beta(likelihoods))
+    entry = _fit_together(task, raw, truth, temperatures, fit_beta(likelihoods))
+    if has_classes(task):
+        entry.mix_temperature = _fit_mix_temperature(torch.from_numpy(_mixed(task, entry, raw)), truth)
+    return entry
 
 
 def _fit_together(
@@ -114,9 +118,46 @@ def _fit_together(
         weights = torch.softmax(logs[1], 0)
         scaled = [each / t for each, t in zip(values, logs[0].clamp(lowest, highest).exp(), strict=True)]
         mixed = torch.stack([w * activate(task, each) for w, each in zip(weights, scaled, strict=True)]).sum(0)
-        return -_likelihood(task, mixed, truth).clamp(min=1e-12).log().mean()
+        return _log_loss(_likelihood(task, mixed, truth))
 
-    search = torch.optim.LBFGS([logs], max_iter=60, line_search_fn="strong_wolfe")
+    # A search that lost its way leaves things as they were.
+    if _search([logs], loss):
+        found = logs.detach()
+        temperatures = {m: round(float(t), 6) for m, t in zip(raw, found[0].clamp(lowest, highest).exp(), strict=True)}
+        weights = torch.softmax(found[1], 0)
+        weights = torch.where(weights < _LEAST_BETA, 0.0, weights)
+        beta = {m: round(float(w), 6) for m, w in zip(raw, weights / weights.sum(), strict=True)}
+    return TaskCalibration(temperatures=temperatures, beta=beta)
+
+
+def _fit_mix_temperature(answers: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Level and slope of `multi_model.temper` with which the confidence of the answered class fits best.
+
+    That is: the log loss of "the answer is right, with this confidence", which is what is served, and a tenth of the
+    log loss of the true class, for the sake of the other probabilities. The latter alone is least where the confidence
+    is a little off, since all C probabilities share two numbers. Which class is answered does not change.
+    answers: [n, C], truth: [n].
+    """
+    values = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    answers = answers.double()
+
+    def loss() -> Tensor:
+        tempered = temper(answers, values[0], values[1])
+        confidence, answer = tempered.max(dim=1)
+        served = _log_loss(torch.where(answer == truth, confidence, 1 - confidence))
+        whole = _log_loss(tempered.gather(1, truth.long()[:, None])[:, 0])
+        # The mix stays as it is unless some hundred samples say otherwise.
+        return served + _SHARE_OF_TRUTH * whole + values.square().sum() / len(answers)
+
+    if not _search([values], loss):
+        return 0.0, 0.0
+    level, slope = (round(value, 6) for value in values.tolist())
+    return level, slope
+
+
+def _search(parameters: list[Tensor], loss: Callable[[], Tensor]) -> bool:
+    """Minimise the loss by L-BFGS. False where the search lost its way, in numbers too large for it."""
+    search = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         search.zero_grad()
@@ -126,14 +167,11 @@ def _fit_together(
 
     before = float(loss().detach())
     search.step(closure)  # type: ignore[no-untyped-call]
-    # A search that lost its way, in numbers too large for it, leaves things as they were.
-    if float(loss().detach()) <= before:
-        found = logs.detach()
-        temperatures = {m: round(float(t), 6) for m, t in zip(raw, found[0].clamp(lowest, highest).exp(), strict=True)}
-        weights = torch.softmax(found[1], 0)
-        weights = torch.where(weights < _LEAST_BETA, 0.0, weights)
-        beta = {m: round(float(w), 6) for m, w in zip(raw, weights / weights.sum(), strict=True)}
-    return TaskCalibration(temperatures=temperatures, beta=beta)
+    return float(loss().detach()) <= before
+
+
+def _log_loss(likelihoods: Tensor) -> Tensor:
+    return -likelihoods.clamp(min=LEAST_PROBABILITY).log().mean()
 
 
 def _likelihood(task: Task, answer: Tensor, truth: Tensor) -> Tensor:
@@ -174,18 +212,22 @@ def blend_all(
 ) -> dict[str, NDArray[np.float32]]:
     """Every task's answers to the samples of a pattern, as the service gives them: task -> [n, C]."""
     mixed = {
-        name: blend(config, task, entries[name], {member: tasks[name] for member, tasks in output.raw.items()})
+        name: blend(task, entries[name], {member: tasks[name] for member, tasks in output.raw.items()})
         for name, task in config.tasks.items()
     }
     return Hierarchies(config).consistent(mixed)
 
 
-def blend(
-    config: Config, task: Task, entry: TaskCalibration, raw: dict[str, NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def blend(task: Task, entry: TaskCalibration, raw: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     """The calibrated mix of the members' raw outputs, [n, C]."""
-    members = [member for member in members_of(config) if member in raw]
-    count = len(raw[members[0]])
-    temperatures = torch.tensor([entry.temperatures[m] for m in members]).expand(count, -1)
-    beta = torch.tensor([entry.beta[m] for m in members]).expand(count, -1)
-    return mix(task, [torch.from_numpy(raw[m]) for m in members], temperatures, beta).float().numpy()
+    answers = _mixed(task, entry, raw)
+    if any(entry.mix_temperature):
+        answers = temper(torch.from_numpy(answers), *entry.mix_temperature).numpy()
+    return answers
+
+
+def _mixed(task: Task, entry: TaskCalibration, raw: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    count = len(next(iter(raw.values())))
+    temperatures = torch.tensor([entry.temperatures[m] for m in raw]).expand(count, -1)
+    beta = torch.tensor([entry.beta[m] for m in raw]).expand(count, -1)
+    return mix(task, map(torch.from_numpy, raw.values()), temperatures, beta).float().numpy()

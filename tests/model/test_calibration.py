@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from model.calibration import (
 from model.config import Config
 from model.conformal import prediction_set
 from model.inference import PatternOutputs
+from model.network.multi_model import temper
 from model.setups import Setup, measure_setups
 from model.training.calibrate import blend, blend_all, fit_calibration, fit_priors
 from tests.support.hierarchy import CHAIN, LABELS, PARENTS, contradictions, shop_config
@@ -69,7 +71,7 @@ def test_calibrated_answers_are_as_sure_as_they_are_right() -> None:
     task = CONFIG.tasks["colour"]
     members = {"fused": raw, "image": raw, "text": raw}
     entry = fitted("colour", members, targets).patterns["image+text"]["colour"]
-    answers = blend(CONFIG, task, entry, members)
+    answers = blend(task, entry, members)
     confidence, right = answers.max(1).mean(), (answers.argmax(1) == targets).mean()
     assert confidence == pytest.approx(right, abs=0.03)
 
@@ -83,14 +85,27 @@ def test_a_mix_of_members_is_as_sure_as_it_is_right() -> None:
     }
     entry = fitted("colour", members, targets).patterns["image+text"]["colour"]
     alone = {m: fitted("colour", {m: raw}, targets).patterns["image+text"]["colour"] for m, raw in members.items()}
-    one_by_one = entry.model_copy(update={"temperatures": {m: alone[m].temperatures[m] for m in members}})
-    gaps = {}
-    for name, each in (("together", entry), ("one by one", one_by_one)):
-        answers = blend(CONFIG, CONFIG.tasks["colour"], each, members)
-        gaps[name] = (answers.argmax(1) == targets).mean() - answers.max(1).mean()
-    assert abs(gaps["together"]) < 0.015
-    assert gaps["one by one"] > 0.03
+    task = CONFIG.tasks["colour"]
+    together = blend(task, entry, members)
+    one_by_one = sum(entry.beta[m] * blend(task, alone[m], {m: raw}) for m, raw in members.items())
+    gaps = [(answers.argmax(1) == targets).mean() - answers.max(1).mean() for answers in (together, one_by_one)]
+    assert abs(gaps[0]) < 0.015
+    assert gaps[1] > 0.03
     assert sum(entry.beta.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_answers_that_hesitate_get_a_temperature_of_their_own() -> None:
+    """No single temperature makes answers right that are sure enough where they are sure, and too sure elsewhere."""
+    generator = np.random.default_rng(8)
+    raw = generator.normal(0, 2, (6000, 3)).astype(np.float32)
+    truth = temper(torch.softmax(torch.from_numpy(raw), 1), -0.4, 1.2).numpy()
+    targets = (truth.cumsum(1) < generator.random((6000, 1))).sum(1)
+    task, members = CONFIG.tasks["colour"], {"fused": raw, "image": np.zeros_like(raw), "text": np.zeros_like(raw)}
+    entry = fitted("colour", members, targets).patterns["image+text"]["colour"]
+    off = np.abs(blend(task, entry, members) - truth).mean()
+    one = entry.model_copy(update={"mix_temperature": (0.0, 0.0), "beta": {"fused": 1.0, "image": 0.0, "text": 0.0}})
+    ones = [one.model_copy(update={"temperatures": dict.fromkeys(members, t)}) for t in np.geomspace(0.3, 3, 30)]
+    assert off < 0.01 < 2 * off < min(np.abs(blend(task, each, members) - truth).mean() for each in ones)
 
 
 def test_the_best_mix_of_values_is_found_for_regression() -> None:
@@ -190,6 +205,10 @@ def broken(config: Config, what: str) -> Calibration:
             entry.beta["image"] = 0.5
         case "not a number":
             entry.beta["image"] = float("nan")
+        case "mix":
+            entry.mix_temperature = (0.0, float("inf"))
+        case "mix of a kind without classes":
+            calibration.patterns["image"]["price"].mix_temperature = (0.1, 0.0)
         case "thresholds":
             entry.thresholds = [0.1]
     return calibration
@@ -197,11 +216,23 @@ def broken(config: Config, what: str) -> Calibration:
 
 @pytest.mark.parametrize(
     "what",
-    ["pattern", "task", "members", "temperature", "not a temperature", "negative", "sum", "not a number", "thresholds"],
+    [
+        "pattern",
+        "task",
+        "members",
+        "temperature",
+        "not a temperature",
+        "negative",
+        "sum",
+        "not a number",
+        "mix",
+        "mix of a kind without classes",
+        "thresholds",
+    ],
 )
 def test_an_incomplete_calibration_is_refused(what: str) -> None:
     check_complete(uncalibrated(CONFIG), CONFIG)
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(ValueError, match=r"'(image|colour|price)'"):
         check_complete(broken(CONFIG, what), CONFIG)
 
 
@@ -249,7 +280,7 @@ def test_what_is_measured_is_what_is_served() -> None:
     entries = calibration.patterns["image+text"]
     answers = blend_all(config, entries, output)
     raw = {name: {member: tasks[name] for member, tasks in output.raw.items()} for name in CHAIN}
-    alone = {name: blend(config, config.tasks[name], entries[name], raw[name]) for name in CHAIN}
+    alone = {name: blend(config.tasks[name], entries[name], raw[name]) for name in CHAIN}
 
     def told(of: dict[str, np.ndarray], row: int) -> dict[str, str]:
         return {name: config.tasks[name].labels[int(of[name][row].argmax())] for name in CHAIN}

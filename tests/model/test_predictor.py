@@ -9,7 +9,7 @@ import torch
 from model.bundle import Bundle, load_bundle
 from model.explanation import narrowed_to_coalitions
 from model.network.heads import activate
-from model.network.multi_model import FUSED
+from model.network.multi_model import FUSED, temper
 from model.predictor import Predictor
 from model.preprocess import Item
 from tests.model.making import patterns, tensors
@@ -28,6 +28,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             members = list(entry.beta)
             entry.beta = dict(zip(members, generator.dirichlet(np.ones(len(members))).tolist(), strict=True))
             entry.temperatures = dict(zip(members, generator.uniform(0.5, 3, len(members)).tolist(), strict=True))
+    loaded.calibration.patterns["image+text"]["colour"].mix_temperature = (-0.3, 0.9)
+    loaded.calibration.patterns["text"]["year"].mix_temperature = (0.2, -0.5)
     return loaded
 
 
@@ -93,6 +95,8 @@ def test_answers_are_the_calibrated_mix_of_the_items_own_pattern(
                 values = raw.fused[name] if member == FUSED else raw.single[member][name]
                 temperature = 1.0 if task.kind == "regression" else entry.temperatures[member]
                 expected += entry.beta[member] * activate(task, values / temperature)[0].numpy()
+            if any(entry.mix_temperature):
+                expected = temper(torch.from_numpy(expected)[None], *entry.mix_temperature)[0].numpy()
             assert outputs.probabilities[name][row] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 

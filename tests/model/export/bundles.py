@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from model.bundle import load_bundle, save_bundle
-from model.calibration import Calibration
+from model.calibration import Calibration, has_classes
 from model.config import Config, parse_config
 from model.golden import make_golden
 from model.predictor import Predictor
@@ -64,7 +64,7 @@ def make_bundle(path: Path, config: Config, seed: int = 0) -> Path:
         "weights": weights,
         "relation": bundle.relation,
         "tokenizers": bundle.tokenizers,
-        "calibration": drawn(bundle.calibration, generator),
+        "calibration": drawn(config, bundle.calibration, generator),
         "provenance": bundle.provenance,
     }
     save_bundle(path, golden=[], **parts)
@@ -73,15 +73,21 @@ def make_bundle(path: Path, config: Config, seed: int = 0) -> Path:
     return path
 
 
-def drawn(calibration: Calibration, generator: torch.Generator) -> Calibration:
-    """Temperatures between 0.5 and 2, and a β with a zero in it, other ones for each task and pattern."""
+def drawn(config: Config, calibration: Calibration, generator: torch.Generator) -> Calibration:
+    """Temperatures between 0.5 and 2, and a β with a zero in it, other ones for each task and pattern.
+
+    The mix of each task with classes has a temperature of its own, but in one pattern, where it is left as it is.
+    """
     changed = calibration.model_copy(deep=True)
-    for tasks in changed.patterns.values():
-        for entry in tasks.values():
+    for key, tasks in changed.patterns.items():
+        for name, entry in tasks.items():
             members = list(entry.beta)
             shares = torch.rand(len(members), generator=generator)
             if len(members) > 2:
                 shares[int(torch.randint(len(members), (1,), generator=generator))] = 0
             entry.beta = dict(zip(members, (shares / shares.sum()).tolist(), strict=True))
             entry.temperatures = {m: 0.5 + 1.5 * float(torch.rand(1, generator=generator)) for m in members}
+            level, slope = torch.randn(2, generator=generator).tolist()
+            if has_classes(config.tasks[name]) and key != next(iter(config.modalities)):
+                entry.mix_temperature = (0.5 * level, 0.5 * slope)
     return changed

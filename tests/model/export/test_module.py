@@ -90,3 +90,17 @@ def test_each_pattern_has_a_calibration_of_its_own(tmp_path: Path) -> None:
     after = run(CalibratedNetwork(bundle), draw(bundle))[0]
     changed = (before - after).abs().amax(1) > 1e-3
     assert changed.tolist() == [False, True, False] * 2
+
+
+def test_what_one_task_cannot_say_spoils_no_other(tmp_path: Path) -> None:
+    """A value that is too large for its type must not reach, as 0 · ∞, the temperature of another task's answer."""
+    bundle = load_bundle(make_bundle(tmp_path / "tiny", CONFIGS["alpha"]))
+    tasks = bundle.config.tasks
+    before = run(CalibratedNetwork(bundle), draw(bundle))[: len(tasks)]
+    tasks["price"] = tasks["price"].model_copy(update={"scale": (float("inf"), 1.0)})
+    after = run(CalibratedNetwork(bundle), draw(bundle))[: len(tasks)]
+    for name, found, expected in zip(tasks, after, before, strict=True):
+        if name == "price":
+            assert not found.isfinite().any()
+        else:
+            torch.testing.assert_close(found, expected)

@@ -161,7 +161,7 @@ def test_the_file_is_one_valid_graph_and_tells_nothing_of_the_machine(exported: 
 def other(plain: Exported) -> Bundle:
     """The plain bundle, but with other temperatures and β than those in its file."""
     bundle = load_bundle(plain.bundle.path)
-    bundle.calibration = drawn(bundle.calibration, torch.Generator().manual_seed(9))
+    bundle.calibration = drawn(bundle.config, bundle.calibration, torch.Generator().manual_seed(9))
     return bundle
 
 
