@@ -22,7 +22,7 @@ from model.config import Config, ImageModality, TextModality
 from model.data.dataset import Split
 from model.network import Network
 from model.preprocess import TextTokenizer, label_words, pad_tokens, pixels
-from model.training.augment import drop_words, shift_and_mirror
+from model.training.augment import drop_words, vary_pictures
 from model.training.batches import Thinned, TrainingBatch
 from model.training.criterion import Criterion
 from model.training.objective import objective, plan
@@ -61,7 +61,7 @@ class PlainDataset(Dataset[Sample]):
                 if self.split.present[row, list(self.config.modalities).index(name)]:
                     with Image.open(self.files[name][row]) as image:
                         picture = pixels(image, modality)
-                sample[name] = torch.from_numpy(shift_and_mirror(picture[None], modality, self.generator)[0])
+                sample[name] = torch.from_numpy(vary_pictures(picture[None], modality, self.generator)[0])
             else:
                 text = self.split.texts[name][row]
                 fewer = drop_words(text, modality, self.words[name], self.generator)

@@ -54,6 +54,16 @@ class ImageModality(Strict):
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     encoder: ImageEncoder = ConvEncoder()
     flip: bool = Field(default=True, description="mirror at random in training")
+    zoom: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        exclude_if=_empty,
+        description="how much nearer or farther off it may look in training",
+    )
+    erase: float = Field(
+        default=0.0, ge=0, le=1, exclude_if=_empty, description="share of training pictures that lose a rectangle"
+    )
 
 
 class TextModality(Strict):

@@ -16,7 +16,7 @@ from torch.nn import functional
 from model.config import SMALL_PICTURES, Config, ImageModality, TextModality
 from model.data.dataset import Split
 from model.preprocess import TextTokenizer, label_words, mask_words, pad_tokens
-from model.training.augment import drop_words, shift_and_mirror
+from model.training.augment import drop_words, vary_pictures
 
 # Batches made before they are asked for.
 _AHEAD = 3
@@ -107,7 +107,7 @@ class BatchMaker:
             if isinstance(modality, ImageModality):
                 images = np.asarray(self.split.images[name][rows])
                 if generator is not None:
-                    images = shift_and_mirror(images, modality, generator)
+                    images = vary_pictures(images, modality, generator)
                 inputs[name] = torch.from_numpy(np.ascontiguousarray(images))
                 continue
             texts = [self.split.texts[name][row] for row in rows]

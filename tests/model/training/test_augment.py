@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.config import ImageModality, TextModality
-from model.training.augment import drop_words, shift_and_mirror
+from model.training.augment import drop_words, vary_pictures
 
 BACKGROUND = (10, 200, 30)
 
@@ -15,7 +15,7 @@ def moved(flip: bool, count: int = 200) -> np.ndarray:
     images = np.full((count, 20, 20, 3), 255, dtype=np.uint8)
     images[:, 10, 5] = (255, 0, 0)
     images[:, 10, 14] = (0, 0, 255)
-    return shift_and_mirror(images, modality, np.random.default_rng(0))
+    return vary_pictures(images, modality, np.random.default_rng(0))
 
 
 def spots(images: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -41,6 +41,37 @@ def test_half_are_mirrored_only_where_the_config_allows_it() -> None:
 
     assert mirrored(moved(flip=False)) == 0
     assert 0.35 < mirrored(moved(flip=True)) < 0.65
+
+
+def varied(**changes: float) -> np.ndarray:
+    """A hundred pictures of a dark square of 20 on a light ground of 40, varied."""
+    modality = ImageModality(kind="image", height=40, width=40, background=BACKGROUND, flip=False, **changes)
+    images = np.full((100, 40, 40, 3), 255, dtype=np.uint8)
+    images[:, 10:30, 10:30] = 0
+    return vary_pictures(images, modality, np.random.default_rng(0))
+
+
+def test_pictures_are_seen_from_nearer_and_from_farther_off() -> None:
+    images = varied(zoom=0.25)
+    dark = np.sqrt((images.max(axis=3) < 128).sum(axis=(1, 2)))
+    assert 20 / 1.25 - 1 <= dark.min() < 17
+    assert 25 < dark.max() <= 20 / 0.75 + 1
+    assert np.sqrt((varied().max(axis=3) < 128).sum(axis=(1, 2))).tolist() == [20] * 100
+    # From farther off, the background is what stands around the picture.
+    corners = images[dark < 17][:, 0, 0]
+    assert (corners == BACKGROUND).all()
+
+
+def test_a_share_of_the_pictures_loses_a_rectangle() -> None:
+    same, erased = varied(), varied(erase=0.25)
+    lost = (erased != same).any(axis=3)
+    shares = lost.mean(axis=(1, 2))
+    assert 0.15 < (shares > 0).mean() < 0.35
+    assert shares.max() <= 0.3 + 0.02
+    for image in lost[shares > 0]:
+        rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+        box = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert box.mean() > 0.98, "one rectangle, all of it"
 
 
 def dropped(**shares: float) -> list[str]:
