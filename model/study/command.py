@@ -26,7 +26,7 @@ def study_command(
     page: Annotated[Path | None, typer.Option(help="Page to write results into. Default: study.md in --out.")] = None,
     fractions: Annotated[str, typer.Option(help="Shares of the training data.")] = "0.05,0.25,1",
     seeds: Annotated[str, typer.Option(help="Seeds at each share, or one number for all.")] = "3",
-    epochs: Annotated[str, typer.Option(help="Epochs at each share, or one number for all.")] = "16,8,4",
+    epochs: Annotated[str, typer.Option(help="Epochs at each share, or one number for all.")] = "32,8,4",
     variants: Annotated[str, typer.Option(help="Names of variants, separated by commas; all when left out.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, each in a process of its own.")] = 1,
     mask_words: Annotated[
