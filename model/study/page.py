@@ -11,7 +11,7 @@ import numpy as np
 from model.bundle import write_atomically
 from model.study.plan import Share
 from model.study.plots import curves, effects
-from model.study.statistics import METRICS, Difference, Figure, Line, Results
+from model.study.statistics import METRICS, Difference, Figure, Line, Results, beyond_chance
 from model.study.variants import IDEAS, by_name
 
 BEGIN, END = "<!-- results: begin, written by trunkline study -->", "<!-- results: end -->"
@@ -89,7 +89,7 @@ def _verdicts(results: Results) -> Iterator[str]:
     for idea in IDEAS:
         for pair in idea.pairs:
             if differences := results.differences(idea, pair):
-                words.setdefault(_word(differences), []).append(
+                words.setdefault(verdict(differences), []).append(
                     f"{_titles(pair)} ({idea.title[0].lower()}{idea.title[1:]})"
                 )
     for word, titles in sorted(words.items()):
@@ -121,26 +121,28 @@ def _verdicts(results: Results) -> Iterator[str]:
         yield ""
 
 
-def _word(differences: Sequence[Difference]) -> str:
+def verdict(differences: Sequence[Difference]) -> str:
     """What a pair of variants shows, from its differences alone."""
     counts = Counter(difference.verdict for difference in differences)
-    if counts["one seed"] == len(differences):
+    judged = len(differences) - counts["one seed"]
+    if not judged:
         return "one seed, which says nothing of the spread"
-    if counts["better"] and counts["worse"]:
+    better, worse = (beyond_chance(counts[way], judged) for way in ("better", "worse"))
+    if better and worse:
         return "helps in places and harms in others"
-    if counts["better"]:
-        return "helps" if counts["better"] * 2 > len(differences) - counts["one seed"] else "helps in places"
-    return "does not help; it harms" if counts["worse"] else "does not help, as far as this many seeds can tell"
+    if better:
+        return "helps" if counts["better"] * 2 > judged else "helps in places"
+    return "does not help; it harms" if worse else "does not help, as far as this many seeds can tell"
 
 
 def _verdict(pair: tuple[str, str], differences: Sequence[Difference]) -> str:
     counts = Counter(difference.verdict for difference in differences)
     judged = len(differences) - counts["one seed"]
     if not judged:
-        return f"{_titles(pair)}: {_word(differences)}."
+        return f"{_titles(pair)}: {verdict(differences)}."
     return (
-        f"{_titles(pair)}: **{_word(differences)}**. Better in {counts['better']}, worse in {counts['worse']}, within "
-        f"the spread in {counts['open']} of {judged} comparisons."
+        f"{_titles(pair)}: **{verdict(differences)}**. Better in {counts['better']}, worse in {counts['worse']}, "
+        f"within the spread in {counts['open']} of {judged} comparisons."
     )
 
 

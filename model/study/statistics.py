@@ -175,3 +175,12 @@ def interval(deltas: Sequence[float]) -> float | None:
         return None
     error = float(np.std(deltas, ddof=1)) / float(np.sqrt(len(deltas)))
     return float(stats.t.ppf(0.975, len(deltas) - 1)) * error
+
+
+def beyond_chance(certain: int, comparisons: int) -> bool:
+    """Whether so many certain comparisons, in one direction, are more than chance makes in one of twenty cases.
+
+    An interval of 95 % lies above zero in one of forty where there is nothing, and each comparison counts as if it were
+    independent of the others.
+    """
+    return certain > 0 and bool(stats.binom.sf(certain - 1, comparisons, 0.025) <= 0.05)

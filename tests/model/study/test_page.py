@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from model.study.page import BEGIN, END, write_page
-from model.study.statistics import Results
+from model.study.page import BEGIN, END, verdict, write_page
+from model.study.statistics import Difference, Results
 from tests.model.study.made import plan_of, write
 
 NAMES = ["base", "tfidf", "alpha", "concat", "gated", "cross_modal", "no_cross_modal", "relation_given"]
@@ -55,6 +55,14 @@ def test_verdicts_follow_from_the_figures(tmp_path: Path) -> None:
     assert "| 5 % | accuracy | +0.0 ±24.8 |" in cross
     across = section(text, "A network rather than a linear model of the words")
     assert "| 5 % | accuracy | +20.0 ±24.8 |" in across
+
+
+def test_what_chance_gives_is_no_help(tmp_path: Path) -> None:
+    share = plan_of(["base"]).shares[0]
+    open_ones = [Difference(share, "image", "accuracy", 0.1, 0.2)] * 9
+    certain = Difference(share, "text", "accuracy", 0.3, 0.2)
+    assert verdict([*open_ones, certain]) == "does not help, as far as this many seeds can tell"
+    assert verdict([*open_ones, certain, certain]) == "helps in places"
 
 
 def test_one_seed_and_other_epochs_are_said(tmp_path: Path) -> None:

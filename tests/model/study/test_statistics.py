@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.study.statistics import Figure, Results, interval
+from model.study.statistics import Figure, Results, beyond_chance, interval
 from model.study.variants import IDEAS, Idea
 from tests.model.study.made import SHARES, plan_of, write
 
@@ -33,6 +33,15 @@ def test_the_interval_is_student_s() -> None:
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     # The seeds differ by far more than the variants do; paired, the difference is certain.
     assert set(verdicts(tmp_path, [0.5, 0.6, 0.7], [0.511, 0.61, 0.71])) == {"better"}
+
+
+def test_a_few_certain_differences_among_many_are_what_chance_gives() -> None:
+    # Above 0.05 and at most: 1 - 0.975^10 = 0.22 and 0.024; 1 - 0.975^2 = 0.049.
+    assert not beyond_chance(0, 10)
+    assert not beyond_chance(1, 10)
+    assert beyond_chance(2, 10)
+    assert beyond_chance(1, 2)
+    assert not beyond_chance(1, 3)
 
 
 @pytest.mark.parametrize(
